@@ -1,0 +1,1 @@
+"""One teacher-weighting strategy a file: `Adapter`."""

@@ -1,0 +1,1 @@
+"""One data source a file: `load(split, ...) -> types.Dataset`."""

@@ -1,0 +1,1 @@
+"""One loss term a file: the pure function and its `Term`."""

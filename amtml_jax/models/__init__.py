@@ -1,0 +1,1 @@
+"""One architecture family a file; teachers and students are alike."""

@@ -1,0 +1,1 @@
+"""One run a file: pure data, ml_collections only."""
