@@ -1,0 +1,25 @@
+"""Four fake CPU devices, strict promotion, a compilation cache between runs."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+CACHE = pathlib.Path(tempfile.gettempdir()) / "amtml_jax_tests_cache"
+
+import jax  # noqa: E402  (the flags above must be set first)
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture
+def x64():
+  """Runs one test in double precision."""
+  with jax.enable_x64(True):
+    yield
