@@ -1,0 +1,181 @@
+"""Saving and restoring by Orbax, and knowing damage from data.
+
+Orbax itself restores flipped bytes silently as wrong values, so a hash of the
+leaves travels with every tree and is checked when it comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from amtml_jax.errors import UserError
+
+VALIDATION = "validation_accuracy"
+
+
+def _is_key(leaf: Any) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def to_host(tree: Any) -> Any:
+  """A copy in host memory of its own; typed keys as their counters.
+
+  A copy, because the arrays are donated to the next step while Orbax still
+  writes, and on a CPU a view would be of that very memory.
+  """
+  data = jax.tree.map(
+    lambda x: jax.random.key_data(x) if _is_key(x) else x, tree
+  )
+  return jax.tree.map(lambda x: np.array(x, copy=True), jax.device_get(data))
+
+
+def from_host(tree: Any, like: Any) -> Any:
+  """The inverse of `to_host`; `like` says where the keys are."""
+  return jax.tree.map(
+    lambda x, l: jax.random.wrap_key_data(x) if _is_key(l) else x, tree, like
+  )
+
+
+def fingerprint(tree: Any) -> str:
+  """SHA-256 over every leaf's path, type, shape and bytes."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.ascontiguousarray(leaf)
+    head = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};"
+    digest.update(head.encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()
+
+
+def _empty(like: Any) -> Any:
+  """Host arrays of the shapes that a restore expects."""
+  return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+
+
+def save_tree(folder: pathlib.Path, tree: Any) -> str:
+  """Writes one tree to a folder of its own; returns its fingerprint."""
+  host = to_host(tree)
+  with ocp.StandardCheckpointer() as saver:
+    saver.save(folder.absolute(), host, force=True)
+  return fingerprint(host)
+
+
+def restore_tree(folder: pathlib.Path, like: Any, expected: str) -> Any:
+  """Reads a tree back, to host memory, if it is what was written.
+
+  Raises:
+    UserError: it is not there, unreadable, or has another fingerprint.
+  """
+  try:
+    with ocp.StandardCheckpointer() as saver:
+      tree = saver.restore(folder.absolute(), _empty(like))
+  except Exception as error:  # Orbax raises a bare Exception on damage
+    reason = str(error).strip().splitlines()[0][:200] if str(error) else ""
+    raise UserError(
+      f"{folder} is missing or damaged ({type(error).__name__}: {reason})"
+    ) from None
+  if fingerprint(tree) != expected:
+    raise UserError(f"{folder} is damaged: its fingerprint is not {expected}")
+  return tree
+
+
+class Checkpoints:
+  """The states of one run: the newest few, and the best by validation."""
+
+  def __init__(self, folder: pathlib.Path, keep: int):
+    self.folder = folder.absolute()
+    policy = preservation_policy.AnyPreservationPolicy(
+      [
+        preservation_policy.LatestN(keep),
+        preservation_policy.BestN(
+          get_metric_fn=lambda metrics: metrics[VALIDATION], n=1
+        ),
+      ]
+    )
+    self._manager = ocp.CheckpointManager(
+      self.folder,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policy, best_fn=lambda m: m[VALIDATION]
+      ),
+    )
+
+  def save(self, step: int, state: Any, meta: dict, accuracy: float) -> None:
+    """Copies the state and writes it in the background."""
+    host = to_host(state)
+    meta = {**meta, "step": step, "fingerprint": fingerprint(host)}
+    meta[VALIDATION] = accuracy
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
+      ),
+      metrics={VALIDATION: accuracy},
+    )
+
+  def wait(self) -> None:
+    """Until everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def steps(self) -> list[int]:
+    """The steps that have a checkpoint, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def meta(self, step: int) -> dict:
+    """What was saved beside the state."""
+    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+    return self._manager.restore(step, args=args)["meta"]
+
+  def best(self) -> int | None:
+    """The step with the best validation accuracy."""
+    return self._manager.best_step()
+
+  def restore(self, step: int, like: Any) -> Any:
+    """The state of a step.
+
+    Raises:
+      UserError: the files are damaged.
+    """
+    try:
+      args = ocp.args.Composite(
+        state=ocp.args.StandardRestore(_host_like(like))
+      )
+      host = self._manager.restore(step, args=args)["state"]
+      expected = self.meta(step)["fingerprint"]
+    except Exception as error:  # Orbax raises a bare Exception on damage
+      raise UserError(
+        f"the checkpoint of step {step} in {self.folder} is damaged "
+        f"({type(error).__name__})"
+      ) from None
+    if fingerprint(host) != expected:
+      raise UserError(
+        f"the checkpoint of step {step} in {self.folder} is damaged: its "
+        "fingerprint is another"
+      )
+    return from_host(host, like)
+
+  def drop(self, step: int) -> None:
+    """Removes a damaged step, so that it is written anew."""
+    shutil.rmtree(self.folder / str(step), ignore_errors=True)
+    self._manager.reload()
+
+  def close(self) -> None:
+    """Waits, and frees what Orbax holds."""
+    self._manager.close()
+
+
+def _host_like(like: Any) -> Any:
+  keyless = jax.eval_shape(
+    lambda tree: jax.tree.map(
+      lambda x: jax.random.key_data(x) if _is_key(x) else x, tree
+    ),
+    like,
+  )
+  return _empty(keyless)

@@ -1,0 +1,100 @@
+"""Every key a config may hold, with the paper's value (SPEC: section 4).
+
+A config file starts from `defaults()` and changes what differs. `None` means
+"as `method` says"; a value of your own wins.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def optimizer() -> ConfigDict:
+  """SGD as the paper trains with; learning rates are per global batch."""
+  return ConfigDict(
+    dict(
+      learning_rate=0.1,  # > 0
+      momentum=0.9,  # [0, 1)
+      nesterov=False,
+      weight_decay=5e-4,  # >= 0; convolution and dense kernels only
+      schedule="step",  # step | cosine | constant
+      milestones=(0.5, 0.75),  # shares of the epochs, for step
+      decay=0.1,  # factor at each milestone
+      warmup_epochs=0,  # linear, from 0
+      clip_norm=0.0,  # global norm of the gradient; 0: no clipping
+      ema=0.0,  # decay of the student's moving average; 0: none
+    )
+  )
+
+
+def defaults() -> ConfigDict:
+  """The paper's configuration on CIFAR-10."""
+  return ConfigDict(
+    dict(
+      seed=0,  # initialisation and data order of the student
+      method="amtml",  # see config.METHODS
+      student="resnet20",  # a network of `amtml list`, or label=network
+      # Order gives the teachers' indices. label=network where two are alike.
+      teachers=("resnet32", "resnet56", "resnet110"),
+      ensemble="",  # folder of an ensemble made elsewhere; "": the workdir's
+      epochs=200,
+      batch_size=128,  # global: over all devices
+      dtype="float32",  # of the networks; losses and parameters >= float32
+      kd=dict(
+        temperature=5.0,  # τ > 0
+        ratio=0.7,  # λ in [0, 1]: (1-λ) cross-entropy + λ τ² KL
+      ),
+      # Named weights; 0: the term is not built. cross_entropy and kd follow
+      # kd.ratio, angle is α, hint is β.
+      terms=dict(
+        cross_entropy=placeholder(float),
+        kd=placeholder(float),
+        angle=placeholder(float),
+        hint=placeholder(float),
+        distance=placeholder(float),
+        attention=placeholder(float),
+        mixture=placeholder(float),
+      ),
+      # A term's own settings stand under its name.
+      angle=dict(delta=1.0),
+      distance=dict(delta=1.0),
+      hint=dict(
+        # better_high | better_low | random | a stage a teacher: "3,1,2"
+        mapping="better_high",
+        seed=0,  # of mapping = random
+        normalize=False,  # L2 along channels, as the authors' code does
+      ),
+      adapter=dict(
+        name=placeholder(str),  # an adapter of `amtml list`
+        learning_rate=0.01,  # constant; no weight decay
+        schedule="joint",  # joint | two_stage
+        l2=0.0,  # μ of μ(‖v‖² + Σ‖θ‖²)
+        init_scale=0.1,  # θ ~ N(0, init_scale²)
+        stop_gradient_representation=False,
+      ),
+      teacher=dict(
+        seed=0,  # teachers do not change with the student's seed
+        epochs=200,
+        batch_size=128,
+        optimizer=optimizer(),
+      ),
+      optimizer=optimizer(),
+      data=dict(
+        source="tfds",  # digits | idx | tfds | npz | a module of your own
+        name="cifar10",  # of a TFDS set
+        folder="",  # where it lies; "": the source's own place
+        image_size=0,  # > 0: centre crop to a square, resize to this size
+        validation=0.1,  # share of training, held out; stratified
+        split_seed=0,
+        labels_per_class=0,  # > 0: so few training images for the student
+        train_size=0,  # > 0: a stratified part, for teachers and student
+        pad=4,  # random crop after zero padding by so many pixels
+        flip=True,
+      ),
+      evaluate_every=1,  # epochs; validation, and a line in metrics.jsonl
+      checkpoint_every=1,  # epochs
+      keep=2,  # newest checkpoints kept, beside the best
+      parallel="pmap",
+      devices=0,  # local devices to use; 0: all
+      steps_per_dispatch=0,  # 0: by the backend, see parallel.py
+    )
+  )

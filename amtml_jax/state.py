@@ -1,0 +1,65 @@
+"""What training changes, and what a checkpoint therefore holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import optax
+
+from amtml_jax.objective import Objective
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """Everything but the frozen teachers and the data.
+
+  Attributes:
+    step: global steps done, over all phases.
+    params: `{student, adapter, terms}`.
+    batch_stats: the student's.
+    opt_state: of the phase's trainable parts.
+    rng: the run's key. Never split: what is random folds in counters.
+    ema: the moving average of the student's variables, None without.
+  """
+
+  step: jax.Array
+  params: dict[str, Any]
+  batch_stats: Any
+  opt_state: optax.OptState
+  rng: jax.Array
+  ema: Any = None
+
+  @property
+  def student(self) -> dict[str, Any]:
+    """The variables of the student that is evaluated and ships."""
+    live = {"params": self.params["student"], "batch_stats": self.batch_stats}
+    return live if self.ema is None else self.ema
+
+
+def trainable(params: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+  """The parts of the parameters that a phase trains."""
+  return {part: params[part] for part in parts}
+
+
+def init(
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  parts: tuple[str, ...],
+  *,
+  seed: int,
+  image_shape: tuple[int, ...],
+  ema: bool,
+) -> TrainState:
+  """A fresh state; pure, so that `jax.eval_shape` gives its shapes."""
+  rng = jax.random.key(seed)
+  params, batch_stats = objective.init(jax.random.fold_in(rng, 0), image_shape)
+  student = {"params": params["student"], "batch_stats": batch_stats}
+  return TrainState(
+    step=jax.numpy.zeros((), jax.numpy.int32),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=optimizer.init(trainable(params, parts)),
+    rng=rng,
+    ema=jax.tree.map(jax.numpy.copy, student) if ema else None,
+  )
