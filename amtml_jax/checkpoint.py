@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from amtml_jax.errors import UserError
+from amtml_jax.errors import DamagedError
 
 VALIDATION = "validation_accuracy"
 
@@ -40,7 +40,9 @@ def to_host(tree: Any) -> Any:
 def from_host(tree: Any, like: Any) -> Any:
   """The inverse of `to_host`; `like` says where the keys are."""
   return jax.tree.map(
-    lambda x, l: jax.random.wrap_key_data(x) if _is_key(l) else x, tree, like
+    lambda x, was: jax.random.wrap_key_data(x) if _is_key(was) else x,
+    tree,
+    like,
   )
 
 
@@ -72,18 +74,20 @@ def restore_tree(folder: pathlib.Path, like: Any, expected: str) -> Any:
   """Reads a tree back, to host memory, if it is what was written.
 
   Raises:
-    UserError: it is not there, unreadable, or has another fingerprint.
+    DamagedError: it is not there, unreadable, or has another fingerprint.
   """
   try:
     with ocp.StandardCheckpointer() as saver:
       tree = saver.restore(folder.absolute(), _empty(like))
   except Exception as error:  # Orbax raises a bare Exception on damage
     reason = str(error).strip().splitlines()[0][:200] if str(error) else ""
-    raise UserError(
+    raise DamagedError(
       f"{folder} is missing or damaged ({type(error).__name__}: {reason})"
     ) from None
   if fingerprint(tree) != expected:
-    raise UserError(f"{folder} is damaged: its fingerprint is not {expected}")
+    raise DamagedError(
+      f"{folder} is damaged: its fingerprint is not {expected}"
+    )
   return tree
 
 
@@ -110,8 +114,7 @@ class Checkpoints:
   def save(self, step: int, state: Any, meta: dict, accuracy: float) -> None:
     """Copies the state and writes it in the background."""
     host = to_host(state)
-    meta = {**meta, "step": step, "fingerprint": fingerprint(host)}
-    meta[VALIDATION] = accuracy
+    meta = {"progress": meta, "fingerprint": fingerprint(host)}
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -130,8 +133,19 @@ class Checkpoints:
 
   def meta(self, step: int) -> dict:
     """What was saved beside the state."""
+    return self._meta(step)["progress"]
+
+  def _meta(self, step: int) -> dict:
     args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return self._manager.restore(step, args=args)["meta"]
+    try:
+      return self._manager.restore(step, args=args)["meta"]
+    except Exception as error:  # Orbax raises a bare Exception on damage
+      raise self._damaged(step, type(error).__name__) from None
+
+  def _damaged(self, step: int, reason: str) -> DamagedError:
+    return DamagedError(
+      f"the checkpoint of step {step} in {self.folder} is damaged ({reason})"
+    )
 
   def best(self) -> int | None:
     """The step with the best validation accuracy."""
@@ -141,24 +155,16 @@ class Checkpoints:
     """The state of a step.
 
     Raises:
-      UserError: the files are damaged.
+      DamagedError: the files are damaged.
     """
     try:
-      args = ocp.args.Composite(
-        state=ocp.args.StandardRestore(_host_like(like))
-      )
+      restore = ocp.args.StandardRestore(_host_like(like))
+      args = ocp.args.Composite(state=restore)
       host = self._manager.restore(step, args=args)["state"]
-      expected = self.meta(step)["fingerprint"]
     except Exception as error:  # Orbax raises a bare Exception on damage
-      raise UserError(
-        f"the checkpoint of step {step} in {self.folder} is damaged "
-        f"({type(error).__name__})"
-      ) from None
-    if fingerprint(host) != expected:
-      raise UserError(
-        f"the checkpoint of step {step} in {self.folder} is damaged: its "
-        "fingerprint is another"
-      )
+      raise self._damaged(step, type(error).__name__) from None
+    if fingerprint(host) != self._meta(step)["fingerprint"]:
+      raise self._damaged(step, "other bytes than were written")
     return from_host(host, like)
 
   def drop(self, step: int) -> None:

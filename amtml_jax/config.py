@@ -87,7 +87,7 @@ class Phase:
   first: int  # epoch
   last: int  # epoch, exclusive
   terms: tuple[Term, ...]
-  train_adapter: bool
+  parts: tuple[str, ...]  # of the parameters that it trains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +123,14 @@ class Run:
 
   def phases(self) -> tuple[Phase, ...]:
     """One phase, or two: then the adapter and the regressors are frozen."""
+    everything = ("student", "adapter", "terms")
     if self.adapter.schedule == "joint" or not self.needs_teachers:
-      return (Phase(0, self.epochs, self.terms, train_adapter=True),)
+      return (Phase(0, self.epochs, self.terms, everything),)
     first = max(1, round(FIRST_STAGE * self.epochs))
     later = tuple(t for t in self.terms if t.plugin != "hint")
     return (
-      Phase(0, first, self.terms, train_adapter=True),
-      Phase(first, self.epochs, later, train_adapter=False),
+      Phase(0, first, self.terms, everything),
+      Phase(first, self.epochs, later, ("student",)),
     )
 
 

@@ -98,3 +98,19 @@ def defaults() -> ConfigDict:
       steps_per_dispatch=0,  # 0: by the backend, see parallel.py
     )
   )
+
+
+def arguments(text: str, **known: int | float | str) -> dict:
+  """What follows the colon of --config: `labels=10,method=alone`.
+
+  Args:
+    text: `key=value` pairs with commas between them; may be empty.
+    **known: the keys, with their defaults; a value has its default's type.
+  """
+  values = dict(known)
+  for pair in filter(None, text.split(",")):
+    key, _, value = pair.partition("=")
+    if key not in known:
+      raise ValueError(f"no argument {key!r}; known: {', '.join(known)}")
+    values[key] = type(known[key])(value)
+  return values

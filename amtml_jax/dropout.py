@@ -41,7 +41,7 @@ class ExampleDropout(nn.Module):
     if keys is None or keys.shape != x.shape[:1]:
       got = None if keys is None else keys.shape
       raise ValueError(
-        f"dropout in training needs one key an example: {x.shape[:1]}, not {got}"
+        f"training needs one key an example: {x.shape[:1]}, not {got}"
       )
     # A float32 probability: the same mask in every precision.
     keep = jnp.float32(1.0 - self.rate)

@@ -46,3 +46,8 @@ def writable(folder: pathlib.Path) -> pathlib.Path:
       f"--workdir={folder} is not writable: {error.strerror}; choose another"
     ) from None
   return folder
+
+
+def plain(value: Any) -> Any:
+  """The value as JSON would give it back: tuples are lists."""
+  return json.loads(json.dumps(value))

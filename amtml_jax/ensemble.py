@@ -1,0 +1,223 @@
+"""The frozen teachers: a folder with one Orbax tree each, and a manifest.
+
+    ensemble/
+      manifest.json       the teachers in order, and how good they are
+      NAME-FINGERPRINT/   one teacher's params and batch statistics
+
+The manifest is written last, so a folder with one is whole. Order in it gives
+teacher t its meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from amtml_jax import checkpoint, files, network
+from amtml_jax.errors import DamagedError, UserError
+from amtml_jax.network import Network, Variables
+from amtml_jax.types import Dataset
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """One line of the manifest.
+
+  Attributes:
+    name: unique in the ensemble.
+    variant: what `plugins.network` finds the architecture by.
+    classes: names, in the order of the logits.
+    image_shape: `(H, W, channels)`.
+    mean: per channel of images in [0, 1].
+    std: per channel.
+    validation_accuracy: held out of training; ranks the teachers.
+    test_accuracy: for the report only.
+    parameters: their number.
+    fingerprint: SHA-256 of the weights.
+    config: of the run that trained it.
+  """
+
+  name: str
+  variant: str
+  classes: tuple[str, ...]
+  image_shape: tuple[int, int, int]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  validation_accuracy: float
+  test_accuracy: float
+  parameters: int
+  fingerprint: str
+  config: dict[str, Any]
+
+  @property
+  def folder(self) -> str:
+    """Of its weights, inside the ensemble's."""
+    return f"{self.name}-{self.fingerprint[:8]}"
+
+  def network(self, dtype: str = "float32") -> Network:
+    """The architecture with its normalisation."""
+    return network.build(
+      f"{self.name}={self.variant}",
+      len(self.classes),
+      self.mean,
+      self.std,
+      dtype=dtype,
+    )
+
+  def like(self) -> Any:
+    """The shapes of its variables."""
+    init = functools.partial(
+      self.network().init, image_shape=tuple(self.image_shape)
+    )
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+  """Teachers in the manifest's order, with their weights in host memory."""
+
+  teachers: tuple[Teacher, ...]
+  variables: tuple[Variables, ...]
+
+  @property
+  def ranking(self) -> tuple[int, ...]:
+    """Indices, best held-out accuracy first; the earlier one on a tie."""
+    accuracy = [t.validation_accuracy for t in self.teachers]
+    return tuple(sorted(range(len(accuracy)), key=lambda t: -accuracy[t]))
+
+  @property
+  def fingerprints(self) -> dict[str, str]:
+    """What a run remembers of its teachers."""
+    return {t.name: t.fingerprint for t in self.teachers}
+
+  def networks(self, dtype: str) -> tuple[Network, ...]:
+    """The architectures, computing in `dtype`."""
+    return tuple(t.network(dtype) for t in self.teachers)
+
+  def check(self, data: Dataset) -> None:
+    """Refuses teachers of other classes or another image shape."""
+    for teacher in self.teachers:
+      if tuple(teacher.classes) != tuple(data.classes):
+        raise UserError(
+          f"teacher {teacher.name!r} knows {len(teacher.classes)} classes "
+          f"({_few(teacher.classes)}), the data set has {len(data.classes)} "
+          f"({_few(data.classes)}); teachers must be trained on the same ones"
+        )
+      if tuple(teacher.image_shape) != data.image.shape[1:]:
+        raise UserError(
+          f"teacher {teacher.name!r} was trained on images of shape "
+          f"{tuple(teacher.image_shape)}, the data set has "
+          f"{data.image.shape[1:]}; set config.data.image_size, or use other "
+          "teachers"
+        )
+
+
+def _few(names: tuple[str, ...]) -> str:
+  return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def manifest(folder: pathlib.Path) -> tuple[Teacher, ...]:
+  """The teachers of an ensemble, without their weights."""
+  path = folder / MANIFEST
+  if not path.exists():
+    raise UserError(
+      f"there is no ensemble in {folder} (no {MANIFEST}); train one with "
+      "`amtml teach`, or set config.ensemble"
+    )
+  value = files.read_json(path, "the ensemble's manifest")
+  try:
+    if value["format"] != FORMAT:
+      raise UserError(
+        f"{path} has format {value['format']}; this version reads {FORMAT}"
+      )
+    return tuple(
+      Teacher(**{k: _tuple(v) for k, v in entry.items()})
+      for entry in value["teachers"]
+    )
+  except (KeyError, TypeError) as error:
+    raise UserError(f"the manifest {path} is damaged: {error}") from None
+
+
+def _tuple(value: Any) -> Any:
+  return tuple(value) if isinstance(value, list) else value
+
+
+def save(
+  folder: pathlib.Path,
+  teachers: tuple[Teacher, ...],
+  variables: tuple[Variables, ...],
+) -> Ensemble:
+  """Writes an ensemble; each entry gets its fingerprint here.
+
+  Weights that are there already are not written again, and the manifest is
+  replaced last.
+  """
+  entries = []
+  for teacher, tree in zip(teachers, variables, strict=True):
+    print_ = checkpoint.fingerprint(checkpoint.to_host(tree))
+    entry = dataclasses.replace(teacher, fingerprint=print_)
+    if not (folder / entry.folder).exists():
+      checkpoint.save_tree(folder / entry.folder, tree)
+    entries.append(entry)
+  files.write_json(
+    folder / MANIFEST,
+    {"format": FORMAT, "teachers": [dataclasses.asdict(e) for e in entries]},
+  )
+  return Ensemble(tuple(entries), tuple(variables))
+
+
+def restore(folder: pathlib.Path, specs: tuple[str, ...]) -> Ensemble:
+  """The teachers that a config names, in its order; all with none named.
+
+  Raises:
+    UserError: one is not in the ensemble, or its files are damaged.
+  """
+  entries = {t.name: t for t in manifest(folder)}
+  chosen = []
+  for spec in specs or tuple(entries):
+    name, variant = network.split_name(spec)
+    if name not in entries:
+      raise UserError(
+        f"the ensemble in {folder} has no teacher {name!r}; it has "
+        f"{', '.join(entries)}"
+      )
+    if specs and entries[name].variant != variant:
+      raise UserError(
+        f"teacher {name!r} in {folder} is a {entries[name].variant}, not a "
+        f"{variant}; name it {name}={entries[name].variant}"
+      )
+    chosen.append(entries[name])
+  return Ensemble(tuple(chosen), restore_entries(folder, tuple(chosen)))
+
+
+def restore_entries(
+  folder: pathlib.Path, teachers: Sequence[Teacher]
+) -> tuple[Variables, ...]:
+  """The weights of some teachers; the others' are not read."""
+  variables = []
+  for teacher in teachers:
+    try:
+      tree = checkpoint.restore_tree(
+        folder / teacher.folder, teacher.like(), teacher.fingerprint
+      )
+    except DamagedError as error:
+      raise DamagedError(
+        f"teacher {teacher.name!r}: {error}; train it again or restore its "
+        "files"
+      ) from None
+    variables.append(tree)
+  return tuple(variables)
+
+
+def count_parameters(variables: Variables) -> int:
+  """Trainable numbers; batch statistics are not."""
+  return sum(jnp.size(leaf) for leaf in jax.tree.leaves(variables["params"]))

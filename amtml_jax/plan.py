@@ -1,0 +1,169 @@
+"""What a run is made of: its networks, objectives and optimizers by phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from amtml_jax import (
+  config,
+  network,
+  objective,
+  optimizer,
+  parallel,
+  reachability,
+  state,
+  step,
+)
+from amtml_jax.data import pipeline
+from amtml_jax.data.splits import Splits
+from amtml_jax.ensemble import Ensemble
+from amtml_jax.evaluate import Evaluator
+from amtml_jax.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A phase of a run, in steps.
+
+  Attributes:
+    first: step.
+    last: step, exclusive.
+    objective: what is made small.
+    optimizer: starts anew with the stage.
+    parts: of the parameters that it trains.
+  """
+
+  first: int
+  last: int
+  objective: objective.Objective
+  optimizer: optax.GradientTransformation
+  parts: tuple[str, ...]
+
+
+class Plan:
+  """Everything about a run that does not change while it trains.
+
+  Attributes:
+    run: the checked config.
+    splits: the data.
+    ensemble: the frozen teachers, None without.
+    replicas: the devices.
+    epoch: its steps; what is left over is dropped.
+    stages: one a phase.
+    evaluator: for any split.
+    teachers: their variables, on the devices.
+  """
+
+  def __init__(
+    self, run: config.Run, splits: Splits, ensemble: Ensemble | None
+  ):
+    train = splits.train
+    self.run, self.splits, self.ensemble = run, splits, ensemble
+    self.replicas = parallel.replicas(run.devices)
+    self.replicas.rows(run.batch_size)
+    pipeline.rows_of(0, seed=0, size=len(train.label), batch=run.batch_size)
+    self.epoch = len(train.label) // run.batch_size
+    self.image_shape = train.image.shape[1:]
+    student = network.build(
+      run.student,
+      len(train.classes),
+      splits.mean,
+      splits.std,
+      dtype=run.dtype,
+      axis=parallel.AXIS,
+    )
+    teachers, ranking, variables = (), (), ()
+    if ensemble is not None:
+      ensemble.check(train)
+      teachers, ranking = ensemble.networks(run.dtype), ensemble.ranking
+      variables = ensemble.variables
+    self.teachers = self.replicas.place(variables)
+    self.stages = tuple(
+      Stage(
+        first=phase.first * self.epoch,
+        last=phase.last * self.epoch,
+        objective=objective.build(
+          run, phase.terms, student, teachers, ranking, axis=parallel.AXIS
+        ),
+        optimizer=optimizer.build(
+          run.optimizer,
+          run.adapter.learning_rate,
+          steps=(phase.last - phase.first) * self.epoch,
+          epoch=self.epoch,
+        ),
+        parts=phase.parts,
+      )
+      for phase in run.phases()
+    )
+    self.evaluator = Evaluator(
+      self.stages[0].objective, self.replicas, run.batch_size
+    )
+
+  @property
+  def steps(self) -> int:
+    """Of the whole run."""
+    return self.stages[-1].last
+
+  def init(self, stage: Stage) -> TrainState:
+    """A fresh state that carries the stage's optimizer."""
+    return state.init(
+      self.stages[0].objective,
+      stage.optimizer,
+      stage.parts,
+      seed=self.run.seed,
+      image_shape=self.image_shape,
+      ema=bool(self.run.optimizer.ema),
+    )
+
+  def like(self, stage: Stage) -> TrainState:
+    """The shapes of the stage's states."""
+    return jax.eval_shape(functools.partial(self.init, stage))
+
+  def evaluate(
+    self, current: TrainState, data: tuple[jax.Array, jax.Array]
+  ) -> dict[str, Any]:
+    """Everyone's accuracy on a split that `evaluator.place` placed."""
+    adapter = current.params["adapter"]
+    return self.evaluator((current.student, adapter, self.teachers), data)
+
+  def check(self) -> None:
+    """Refuses a trainable leaf that nothing trains."""
+    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
+    images = jax.ShapeDtypeStruct((2, *self.image_shape), jnp.uint8)
+    frozen = jax.eval_shape(lambda tree: tree, self.teachers)
+    for stage in self.stages:
+      like = self.like(stage)
+      draw = functools.partial(pipeline.draw, epoch=0, pad=0, flip=False)
+      batch = jax.eval_shape(
+        lambda i, r, k, draw=draw: draw(i, r, r, key=k), images, rows, like.rng
+      )
+      reachability.check(
+        stage.objective, stage.optimizer, stage.parts, like, frozen, batch
+      )
+
+  def lift(self, stage: Stage, steps: int) -> Callable[..., Any]:
+    """The stage's compiled function of at most `steps` steps a dispatch."""
+    update = functools.partial(
+      step.train_step,
+      stage.objective,
+      stage.optimizer,
+      stage.parts,
+      self.run.optimizer.ema,
+    )
+    pad, flip = self.run.data.pad, self.run.data.flip
+
+    def draw_and_update(current, teachers, data, rows, epoch):
+      key = jax.random.fold_in(current.rng, 2)
+      batch = pipeline.draw(
+        *data, rows, key=key, epoch=epoch, pad=pad, flip=flip
+      )
+      return update(current, teachers, batch)
+
+    return self.replicas.lift_steps(draw_and_update, steps)

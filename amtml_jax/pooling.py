@@ -1,0 +1,66 @@
+"""Average pooling of feature maps to any size, so that two can be compared."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def windows(size: int, out: int) -> np.ndarray:
+  """The `(out, size)` matrix whose row i averages window i of a line.
+
+  Window i is `[floor(i·size/out), ceil((i+1)·size/out))`, as in PyTorch's
+  `adaptive_avg_pool`: windows overlap where `out` does not divide `size`.
+  """
+  place = np.arange(out)[:, None]
+  start = place * size // out
+  end = -(-(place + 1) * size // out)
+  column = np.arange(size)[None, :]
+  return ((column >= start) & (column < end)) / (end - start)
+
+
+def adaptive_average(feature_map: jax.Array, height: int, width: int):
+  """Averages a map to a given height and width, whatever the ratio.
+
+  Two small matrix products instead of a window a cell: windows of unequal
+  length need no loop, and the gradient is a product too.
+
+  Args:
+    feature_map: `(N, H, W, channels)`.
+    height: the rows of the result, at least 1.
+    width: its columns, at least 1.
+
+  Returns:
+    `(N, height, width, channels)`, in the map's own dtype; the map itself
+    where the size is already right. Differentiable.
+
+  Raises:
+    ValueError: if the map is not NHWC or a size is below 1.
+  """
+  if feature_map.ndim != 4:
+    raise ValueError(
+      f"a feature map is (N, H, W, channels), not {feature_map.shape}."
+    )
+  if min(height, width) < 1:
+    raise ValueError(f"a map cannot be pooled to {height} by {width}.")
+  for axis, out, product in (
+    (1, height, "oh,nhwc->nowc"),
+    (2, width, "ow,nhwc->nhoc"),
+  ):
+    size = feature_map.shape[axis]
+    if size != out:
+      matrix = jnp.asarray(windows(size, out), feature_map.dtype)
+      feature_map = jnp.einsum(
+        product, matrix, feature_map, precision="highest"
+      )
+  return feature_map
+
+
+def common_size(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Brings two NHWC maps to the smaller height and the smaller width."""
+  height, width = (min(a.shape[i], b.shape[i]) for i in (1, 2))
+  return (
+    adaptive_average(a, height, width),
+    adaptive_average(b, height, width),
+  )

@@ -1,0 +1,139 @@
+"""The result of a run: summary.json for scripts, a table for people."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from amtml_jax import config, ensemble, files
+from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
+from amtml_jax.train import Training
+
+SUMMARY = "summary.json"
+PACKAGES = ("amtml-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+
+
+def summarize(
+  training: Training, workdir: pathlib.Path, settings: ConfigDict
+) -> dict[str, Any]:
+  """Evaluates the last and the best student on the test split, once.
+
+  Writes and returns the summary; `report` is the last student's.
+  """
+  start = time.monotonic()
+  plan = training.plan
+  test = plan.evaluator.place(plan.splits.test)
+  results = plan.evaluate(training.state, test)
+  best = _best(training, test)
+  own = ensemble.count_parameters(training.state.student)
+  teachers = plan.ensemble.teachers if plan.ensemble else ()
+  together = sum(t.parameters for t in teachers)
+
+  def line(values: dict[str, float], parameters: int, **more: Any) -> dict:
+    out = {f"test_{name}": value for name, value in values.items()}
+    out |= {"parameters": parameters, **more}
+    if together:
+      out["compression"] = together / parameters
+    return out
+
+  student = plan.stages[0].objective.student
+  summary: dict[str, Any] = {
+    "student": line(
+      results[STUDENT],
+      own,
+      name=student.name,
+      step=training.at.step,
+      validation_accuracy=training.at.validation[STUDENT]["accuracy"],
+    ),
+    "best": best,
+    "teachers": {
+      t.name: line(
+        results[f"teachers.{t.name}"],
+        t.parameters,
+        validation_accuracy=t.validation_accuracy,
+        fingerprint=t.fingerprint,
+      )
+      for t in teachers
+    },
+    "ensemble": {
+      name: line(results[who], together)
+      for name, who in (("uniform", UNIFORM), ("adaptive", ADAPTIVE))
+      if who in results
+    },
+  }
+  for name in ("weights", "weights_entropy"):
+    if name in results:
+      summary[name] = results[name]
+  summary["seconds"] = {
+    "teach": _seconds_of_teachers(workdir),
+    "distill": training.at.seconds,
+    "evaluate": time.monotonic() - start,
+  }
+  summary["run"] = files.plain(config.as_dict(plan.run))
+  summary["config"] = files.plain(settings.to_dict())
+  summary["versions"] = {p: importlib.metadata.version(p) for p in PACKAGES}
+  summary["devices"] = f"{plan.replicas.count} x {jax.devices()[0].device_kind}"
+  files.write_json(workdir / SUMMARY, summary)
+  return summary
+
+
+def _best(training: Training, test: Any) -> dict[str, Any]:
+  """The student with the best validation accuracy, beside the last one."""
+  plan, step = training.plan, training.saved.best()
+  meta = training.saved.meta(step)
+  stage = plan.stages[meta["stage"]]
+  state = plan.replicas.place(training.saved.restore(step, plan.like(stage)))
+  result = plan.evaluate(state, test)[STUDENT]
+  return {
+    "step": step,
+    "validation_accuracy": meta["validation"][STUDENT]["accuracy"],
+    **{f"test_{name}": value for name, value in result.items()},
+  }
+
+
+def _seconds_of_teachers(workdir: pathlib.Path) -> dict[str, float]:
+  from amtml_jax import metrics
+
+  seconds = {}
+  for folder in sorted((workdir / "teachers").glob("*")):
+    lines = metrics.read(folder)
+    if lines:
+      seconds[folder.name] = lines[-1]["seconds"]
+  return seconds
+
+
+def table(summary: dict[str, Any]) -> Table:
+  """Everyone's test accuracy, cross-entropy, size and compression."""
+  out = Table(title=f"{summary['run']['method']}, test split")
+  out.add_column("")
+  for column in ("accuracy", "cross-entropy", "parameters", "compression"):
+    out.add_column(column, justify="right")
+
+  def row(name: str, line: dict[str, Any], style: str | None = None) -> None:
+    compression = line.get("compression")
+    out.add_row(
+      name,
+      f"{line['test_accuracy']:.2%}",
+      f"{line['test_cross_entropy']:.4f}",
+      f"{line['parameters']:,}" if "parameters" in line else "",
+      f"{compression:.1f}x" if compression else "",
+      style=style,
+    )
+
+  for name, line in summary["teachers"].items():
+    row(f"teacher {name}", line)
+  for name, line in summary["ensemble"].items():
+    row(f"ensemble, {name}", line)
+  out.add_section()
+  student = summary["student"]
+  row(f"student {student['name']}", student, "bold")
+  row(
+    f"  its best by validation, step {summary['best']['step']}", summary["best"]
+  )
+  return out
