@@ -1,0 +1,88 @@
+"""The small convolutional student of the authors' repository.
+
+Source: github.com/FLHonker/AMTML-KD-code, models/student/mynet.py (the sizes).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from amtml_jax import types
+from amtml_jax.precision import at_least_float32
+
+HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Model(nn.Module):
+  """Two stages of two convolutions and 2×2 max pooling; three dense layers.
+
+  Kernels are 5×5 but for the 3×3 of the second convolution. The layers are
+  sized for 32×32 images, where this is the authors' network: the first
+  convolution of a stage is VALID, the second SAME. Smaller images are padded
+  so that they last: the first stage is all SAME below 32, the second where
+  less than 6 pixels reach it, and pooling stops at one pixel.
+
+  Attributes:
+    num_classes: C.
+    dtype: of the computation.
+    param_dtype: of the parameters.
+    axis: the axis of replicas; not used, as there is no batch norm.
+    widths: each stage's two convolutions' channels.
+    hidden: the dense layers' units.
+  """
+
+  num_classes: int
+  dtype: Any = jnp.float32
+  param_dtype: Any = jnp.float32
+  axis: str | None = None
+  widths: tuple[tuple[int, int], tuple[int, int]] = ((16, 32), (64, 16))
+  hidden: tuple[int, ...] = (120, 84)
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    *,
+    train: bool = False,
+    keys: jax.Array | None = None,
+  ) -> types.ModelOutput:
+    """Maps normalised images (N, H, W, channels) to logits and features.
+
+    The features are the maps after each pooling. `train` and `keys` change
+    nothing: there is neither batch norm nor dropout.
+    """
+    del train, keys
+    kind = {
+      "dtype": self.dtype,
+      "param_dtype": self.param_dtype,
+      "kernel_init": HE_NORMAL,
+    }
+    x = x.astype(self.dtype)
+    features = []
+    # Least size at which the first is VALID, and the second's kernel size.
+    for i, (least, size) in enumerate(((32, 3), (6, 5))):
+      first, second = self.widths[i]
+      padding = "VALID" if min(x.shape[1:3]) >= least else "SAME"
+      name = f"stage{i + 1}_conv"
+      conv = nn.Conv(first, (5, 5), padding=padding, **kind, name=f"{name}1")
+      x = nn.relu(conv(x))
+      conv = nn.Conv(second, (size, size), **kind, name=f"{name}2")
+      x = nn.relu(conv(x))
+      window = tuple(min(2, pixels) for pixels in x.shape[1:3])
+      x = nn.max_pool(x, window, strides=window)
+      features.append(x)
+    x = x.reshape(x.shape[0], -1)
+    for i, units in enumerate(self.hidden, start=1):
+      x = nn.relu(nn.Dense(units, **kind, name=f"dense{i}")(x))
+    logits = nn.Dense(self.num_classes, **kind, name="head")(x)
+    (logits,) = at_least_float32(logits)
+    return types.ModelOutput(logits, tuple(features), ("stage1", "stage2"))
+
+
+VARIANTS: dict[str, Callable[..., Model]] = {"cnn": functools.partial(Model)}

@@ -1,0 +1,207 @@
+"""Every network of the package keeps the contract of models/, unasked.
+
+Shapes are traced, not run, for every network. What needs a run is run for the
+member of each family with the fewest parameters.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amtml_jax import plugins
+
+SMALL, ODD, COLOUR = (8, 8, 1), (28, 28, 1), (32, 32, 3)
+CLASSES = 7
+# Run once each: to optimise takes up to ten times as long as it saves.
+compiled = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+
+def keys_of(rows):
+  return jax.random.split(jax.random.key(5), rows)
+
+
+def traced(model, size, dtype=jnp.float32):
+  image = jax.ShapeDtypeStruct((2, *size), dtype)
+  return jax.eval_shape(model.init_with_output, jax.random.key(0), image)
+
+
+@functools.cache
+def traced_by_name(name, size):
+  return traced(plugins.network(name)(CLASSES), size)
+
+
+def parameters(name):
+  _, variables = traced_by_name(name, SMALL)
+  return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+@functools.cache
+def member(family):
+  """The constructor of a family's smallest network."""
+  variants = plugins.module("models", family).VARIANTS
+  return variants[min(variants, key=parameters)]
+
+
+@functools.cache
+def run(family):
+  """A network, its variables and eight images that differ by device of two."""
+  model = member(family)(CLASSES)
+  image = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
+  image += jnp.arange(8).reshape(8, 1, 1, 1) // 2
+  return model, compiled(model.init)(jax.random.key(0), image), image
+
+
+families = pytest.mark.parametrize("family", plugins.names("models"))
+
+
+@pytest.mark.parametrize("size", [SMALL, COLOUR], ids=str)
+@pytest.mark.parametrize("name", plugins.networks())
+def test_features_are_named_maps_in_order_of_depth(name, size):
+  output, _ = traced_by_name(name, size)
+  check_output(output, size)
+
+
+@families
+def test_sizes_that_halve_to_odd_ones(family):
+  output, _ = traced(member(family)(CLASSES), ODD)
+  check_output(output, ODD)
+
+
+def check_output(output, size):
+  assert output.logits.shape == (2, CLASSES)
+  assert output.logits.dtype == jnp.float32
+
+  stages = len(output.stages)
+  stem = ("stem",) if output.names[0] == "stem" else ()
+  assert output.names == (*stem, *(f"stage{i + 1}" for i in range(stages)))
+  assert stages
+  assert output.last is output.features[-1]
+
+  pixels = [size[0] * size[1]]
+  for feature in output.features:
+    rows, height, width, _ = feature.shape
+    assert rows == 2
+    pixels.append(height * width)
+  assert pixels == sorted(pixels, reverse=True)
+  assert pixels[-1] >= 1
+
+
+@families
+@pytest.mark.parametrize(
+  ("dtype", "param_dtype", "logits"),
+  [
+    ("bfloat16", "float32", "float32"),
+    ("bfloat16", "bfloat16", "float32"),
+    ("float64", "float64", "float64"),
+  ],
+)
+def test_dtypes(x64, family, dtype, param_dtype, logits):
+  model = member(family)(CLASSES, dtype=dtype, param_dtype=param_dtype)
+  output, variables = traced(model, SMALL, jnp.float32)
+  assert output.logits.dtype == logits
+  assert {feature.dtype.name for feature in output.features} == {dtype}
+  leaves = jax.tree.leaves(variables["params"])
+  assert {leaf.dtype.name for leaf in leaves} == {param_dtype}
+
+  # A step must hand back statistics of the dtype that it was given (it may
+  # run in a scan), and that is never less than float32.
+  step = functools.partial(model.apply, train=True, mutable="batch_stats")
+  image = jax.ShapeDtypeStruct((2, *SMALL), jnp.float32)
+  _, stepped = jax.eval_shape(step, variables, image, keys=keys_of(2))
+  old = jax.tree.map(lambda s: (s.shape, s.dtype), variables)
+  new = jax.tree.map(lambda s: (s.shape, s.dtype), stepped)
+  assert new.get("batch_stats") == old.get("batch_stats")
+  leaves = jax.tree.leaves(stepped)
+  assert {leaf.dtype.name for leaf in leaves} <= {logits}
+
+
+@families
+def test_evaluation_touches_no_statistics(family):
+  model, variables, image = run(family)
+  # Raises where a variable is written, as none is mutable.
+  jax.eval_shape(model.apply, variables, image)
+
+
+@families
+def test_evaluation_sees_one_example_at_a_time(family):
+  model, variables, image = run(family)
+  apply = compiled(model.apply)
+  whole = apply(variables, image)
+  changed = apply(variables, image.at[1:].multiply(3.0))
+  for a, b in zip(
+    (whole.logits, *whole.features),
+    (changed.logits, *changed.features),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(a[1:], b[1:], rtol=1e-2)
+
+
+@families
+def test_four_replicas_train_as_one(family):
+  model, variables, image = run(family)
+  keys = keys_of(8)
+
+  def step(model, variables, image, keys):
+    return model.apply(
+      variables, image, train=True, keys=keys, mutable="batch_stats"
+    )
+
+  output, stats = compiled(functools.partial(step, model))(
+    variables, image, keys
+  )
+  split = jax.pmap(
+    functools.partial(step, model.clone(axis="replicas")),
+    axis_name="replicas",
+    in_axes=(None, 0, 0),
+  )
+  shards, replicas = split(
+    variables, image.reshape(4, 2, 8, 8, 1), keys.reshape(4, 2)
+  )
+  np.testing.assert_allclose(
+    np.asarray(shards.logits).reshape(8, CLASSES),
+    output.logits,
+    rtol=1e-4,
+    atol=1e-4,
+  )
+  for replica in range(4):
+    mine = jax.tree.map(lambda s, r=replica: s[r], replicas)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+      mine,
+      stats,
+    )
+
+
+@families
+def test_bfloat16_is_close_to_float32(family):
+  model, variables, image = run(family)
+  exact = compiled(model.apply)(variables, image).logits
+  half = model.clone(dtype=jnp.bfloat16)
+  logits = compiled(half.apply)(variables, image).logits
+  error = np.abs(logits - exact).max() / np.abs(exact).max()
+  # Far above float32's rounding: the network was computed in bfloat16.
+  assert 1e-4 < error < 0.03
+
+
+@families
+def test_initialisation_is_he_normal_with_fan_out(family):
+  _, variables, _ = run(family)
+  for path, leaf in jax.tree.leaves_with_path(variables["params"]):
+    kind = path[-1].key
+    if kind != "kernel":
+      np.testing.assert_array_equal(leaf, 1.0 if kind == "scale" else 0.0)
+      continue
+    fan_out = leaf.size // leaf.shape[-2]
+    scaled = np.asarray(leaf) / np.sqrt(2.0 / fan_out)
+    # The standard deviation of n normal draws is itself uncertain by 1/√(2n).
+    slack = 5 / np.sqrt(2 * leaf.size)
+    assert abs(scaled.std() - 1) < slack, path
+    # A normal cut at two deviations and rescaled never passes 2.28.
+    if leaf.size > 2000:
+      assert np.abs(scaled).max() > 2.5, path
