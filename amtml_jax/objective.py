@@ -144,7 +144,11 @@ class Objective:
     inputs = self.inputs(params["adapter"], student, teachers, batch.label)
     parts, total = {}, 0.0
     for name, weight, term in self.terms:
-      value, count = term.apply({"params": params["terms"][name]}, inputs)
+      seen = inputs
+      if getattr(term, "holds_representation", False):
+        held = jax.lax.stop_gradient(student)
+        seen = self.inputs(params["adapter"], held, teachers, batch.label)
+      value, count = term.apply({"params": params["terms"][name]}, seen)
       parts[name] = (value, count)
       total += weight * value / parallel.all_sum(count, self.axis)
     if self.l2 and params["adapter"]:
@@ -159,6 +163,7 @@ class Objective:
     """What a person follows beside the losses: accuracy, who is heard."""
     rows = jnp.asarray(inputs.labels.shape[0], jnp.float32)
     hit = jnp.argmax(inputs.student.logits, -1) == inputs.labels
+    hit = hit.astype(jnp.float32)
     parts = {"accuracy": (jnp.sum(hit), rows)}
     if inputs.log_weights is not None:
       weights = jnp.exp(inputs.log_weights)

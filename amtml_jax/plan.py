@@ -122,6 +122,12 @@ class Plan:
       ema=bool(self.run.optimizer.ema),
     )
 
+  def start(self) -> TrainState:
+    """The state before the first step, on the devices."""
+    # One program: operation by operation it would take many times as long.
+    init = functools.partial(self.init, self.stages[0])
+    return self.replicas.place(jax.jit(init)())
+
   def like(self, stage: Stage) -> TrainState:
     """The shapes of the stage's states."""
     return jax.eval_shape(functools.partial(self.init, stage))

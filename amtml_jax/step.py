@@ -46,7 +46,7 @@ def gradients(
     lambda x: parallel.all_sum(x, objective.axis), (grads, summed)
   )
   summed["loss"] = (summed["loss"][0], jnp.ones(()))
-  summed["gradient_norm"] = (optax.global_norm(grads), jnp.ones(()))
+  summed["gradient_norm"] = (optax.tree.norm(grads), jnp.ones(()))
   return grads, aux.batch_stats, summed
 
 

@@ -113,8 +113,7 @@ class Training:
     """Trains to the end, or until it is asked to stop."""
     self.plan.check()
     if self.state is None:
-      fresh = self.plan.init(self.plan.stages[0])
-      self.state = self.plan.replicas.place(fresh)
+      self.state = self.plan.start()
     self._log = metrics.Log(self._workdir, self.at.step)
     self._line = line
     train, validation = self.plan.splits.train, self.plan.splits.validation

@@ -5,7 +5,10 @@ import pathlib
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+  os.environ.get("XLA_FLAGS", "")
+  + " --xla_force_host_platform_device_count=4"
+  # Compiling is most of the time here; speed of the result is not.
+  + " --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 CACHE = pathlib.Path(tempfile.gettempdir()) / "amtml_jax_tests_cache"
