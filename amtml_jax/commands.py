@@ -29,7 +29,14 @@ from amtml_jax.train import Training
 
 CONFIG = "config.json"
 # What may differ when a workdir is used again: none of it changes the result.
-FREE = ("devices", "ensemble", "keep", "parallel", "steps_per_dispatch")
+FREE = (
+  "data.folder",
+  "devices",
+  "ensemble",
+  "keep",
+  "parallel",
+  "steps_per_dispatch",
+)
 
 
 def load(data: config.Data) -> splits.Splits:
@@ -56,9 +63,7 @@ def claim(run: config.Run, workdir: pathlib.Path) -> None:
   if path.exists():
     before = files.read_json(path, "the run's config")
     for key, was, is_ in differences(before, now):
-      if key in FREE or key == "data.folder":
-        continue
-      if key == "epochs" and is_ > was:
+      if key in FREE or (key == "epochs" and is_ > was):
         continue
       raise UserError(
         f"--workdir={workdir} holds a run with {key}={was!r}, not {is_!r}; "
@@ -75,14 +80,6 @@ def differences(before: Any, now: Any, key: str = "") -> list[tuple]:
       inner = f"{key}.{name}" if key else name
       found += differences(before.get(name), now.get(name), inner)
     return found
-  if isinstance(before, list) and isinstance(now, list):
-    if len(before) == len(now) and any(isinstance(v, dict) for v in now):
-      pairs = zip(before, now, strict=True)
-      return [
-        d
-        for i, (a, b) in enumerate(pairs)
-        for d in differences(a, b, f"{key}[{i}]")
-      ]
   return [] if before == now else [(key, before, now)]
 
 
@@ -145,10 +142,7 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
 
 def _same(before: dict[str, Any], run: config.Run) -> bool:
   now = files.plain(config.as_dict(run))
-  return all(
-    key in FREE or key == "data.folder"
-    for key, _, _ in differences(before, now)
-  )
+  return all(key in FREE for key, _, _ in differences(before, now))
 
 
 def _graduate(training: Training, data: splits.Splits) -> tuple[Teacher, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -326,6 +327,7 @@ def teacher(config: ConfigDict, spec: str) -> Run:
   Its seed is its own (config.teacher.seed and its name), so that neither the
   student's seed nor the other teachers change it.
   """
+  name, _ = network.split_name(spec)
   alone = ConfigDict(config.copy_and_resolve_references())
   with alone.unlocked():
     alone.method = "alone"
@@ -334,7 +336,9 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     alone.student = spec
     alone.teachers = ()
     alone.ensemble = ""
-    alone.seed = _whole(config, "teacher.seed", 0)
+    # CRC-32 of the name: one seed a network, the same on every machine.
+    seed = _whole(config, "teacher.seed", 0)
+    alone.seed = (seed + zlib.crc32(name.encode())) % 2**31
     alone.epochs = _whole(config, "teacher.epochs", 1)
     alone.batch_size = _whole(config, "teacher.batch_size", 1)
     _optimizer(config, "teacher.optimizer")
@@ -345,5 +349,7 @@ def teacher(config: ConfigDict, spec: str) -> Run:
 
 
 def as_dict(run: Run) -> dict[str, Any]:
-  """The run as plain JSON values."""
-  return dataclasses.asdict(run)
+  """The run as plain values; terms by their label."""
+  values = dataclasses.asdict(run)
+  terms = {t.pop("label"): t for t in values.pop("terms")}
+  return {**values, "terms": terms}

@@ -95,9 +95,9 @@ class Ensemble:
     return tuple(sorted(range(len(accuracy)), key=lambda t: -accuracy[t]))
 
   @property
-  def fingerprints(self) -> dict[str, str]:
-    """What a run remembers of its teachers."""
-    return {t.name: t.fingerprint for t in self.teachers}
+  def fingerprints(self) -> list[list[str]]:
+    """What a run remembers of its teachers: name and fingerprint, in order."""
+    return [[t.name, t.fingerprint] for t in self.teachers]
 
   def networks(self, dtype: str) -> tuple[Network, ...]:
     """The architectures, computing in `dtype`."""

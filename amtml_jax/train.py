@@ -34,7 +34,7 @@ class Progress:
     step: steps done.
     stage: whose optimizer the state carries.
     seconds: of training, over all starts.
-    teachers: their fingerprints.
+    teachers: (name, fingerprint) in their order, which gives t its meaning.
     sums: (sum, count) of every part since the last evaluation.
     validation: the last evaluation.
   """
@@ -42,7 +42,7 @@ class Progress:
   step: int = 0
   stage: int = 0
   seconds: float = 0.0
-  teachers: dict[str, str] = dataclasses.field(default_factory=dict)
+  teachers: list[list[str]] = dataclasses.field(default_factory=list)
   sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
   validation: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Training:
     self.plan, self._workdir, self._view = plan, workdir, view
     self.saved = Checkpoints(workdir / "checkpoints", plan.run.keep)
     self.at = Progress(
-      teachers=plan.ensemble.fingerprints if plan.ensemble else {}
+      teachers=plan.ensemble.fingerprints if plan.ensemble else []
     )
     self.state = None
     self._restore()
@@ -260,5 +260,5 @@ class Training:
     )
 
 
-def _named(fingerprints: dict[str, str]) -> str:
-  return ", ".join(f"{n} {f[:8]}" for n, f in fingerprints.items()) or "none"
+def _named(fingerprints: list[list[str]]) -> str:
+  return ", ".join(f"{n} {f[:8]}" for n, f in fingerprints) or "none"

@@ -4,7 +4,7 @@ import numpy as np
 
 from amtml_jax.types import Dataset
 
-CLASSES = ("dark", "left", "right")
+CLASSES = ("dark", "top", "bottom")
 
 
 def load(split, *, folder="", name="", image_size=0):
@@ -14,6 +14,6 @@ def load(split, *, folder="", name="", image_size=0):
     np.arange(3, dtype=np.int32), {"train": 40, "test": 20}[split]
   )
   image = rng.integers(0, 120, (len(label), 4, 4, 1))
-  image[label == 1, :, :2] += 80
-  image[label == 2, :, 2:] += 80
+  image[label == 1, :2] += 80
+  image[label == 2, 2:] += 80
   return Dataset(image.astype(np.uint8), label, CLASSES)

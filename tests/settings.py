@@ -11,9 +11,9 @@ def blobs(**changes):
   c.student = "mlp_small"
   c.teachers = ("a=mlp_small", "b=mlp_small")
   c.epochs, c.batch_size = 2, 36
-  c.optimizer.learning_rate = 0.01
-  c.teacher.epochs, c.teacher.batch_size = 1, 36
-  c.teacher.optimizer.learning_rate = 0.01
+  c.optimizer.learning_rate = 0.02
+  c.teacher.epochs, c.teacher.batch_size = 8, 36
+  c.teacher.optimizer.learning_rate = 0.02
   with c.unlocked():
     c.update_from_flattened_dict(
       {key.replace("__", "."): value for key, value in changes.items()}
