@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -63,30 +64,71 @@ def parse(argv: Sequence[str], **strings: str) -> flags.FlagValues:
   Raises:
     UserError: for what config_flags and absl show as a traceback.
   """
-  values = flags.FlagValues()
   argv = [argv[0], *map(_named_config, argv[1:])]
+  overrides = [a for a in argv if a.lstrip("-").startswith("config.")]
+  # First the file alone: an unknown key is then looked up in what it holds.
+  values = _read([a for a in argv if a not in overrides], strings)
+  for override in overrides:
+    if "workdir" in strings and values.config is not None:
+      _refuse_unknown(override.lstrip("-").partition("=")[0], values.config)
+  return _read(argv, strings)
+
+
+def _read(argv: Sequence[str], strings: dict[str, str]) -> flags.FlagValues:
+  values = flags.FlagValues()
   for name, default in strings.items():
     flags.DEFINE_string(name, default, "", flag_values=values)
   if "workdir" in strings:
     config_flags.DEFINE_config_file(
-      "config", None, flag_values=values, sys_argv=argv
+      "config", None, flag_values=values, sys_argv=list(argv)
     )
   try:
     rest = values(argv)
   except flags.Error as error:
-    raise UserError(_sentence(error)) from None
+    raise UserError(_last_line(error)) from None
   except Exception as error:  # config_flags runs the file, and raises anything
-    raise UserError(f"--config: {_sentence(error)}") from None
+    raise UserError(
+      f"--config: {type(error).__name__}: {_last_line(error)}"
+    ) from None
   if len(rest) > 1:
     raise UserError(f"what is {rest[1]!r}? `amtml help` shows the flags")
   return values
 
 
-def _sentence(error: Exception) -> str:
-  text = " ".join(str(error.args[0] if error.args else error).split())
-  return (
-    text if isinstance(error, flags.Error) else (text or type(error).__name__)
-  )
+def _refuse_unknown(key: str, config: Any) -> None:
+  """Names the known keys beside one that the config does not have."""
+  above = "config"
+  for part in key.split(".")[1:]:
+    if not hasattr(config, "keys") or part not in config:
+      known = ", ".join(config) if hasattr(config, "keys") else "none"
+      raise UserError(f"{above} has no key {part!r}; known: {known}")
+    above, config = f"{above}.{part}", config[part]
+
+
+def _last_line(error: Exception) -> str:
+  """What the error says, without the traceback that config_flags quotes."""
+  lines = str(error.args[0] if error.args else error).strip().splitlines()
+  return lines[-1].strip().removeprefix("ValueError: ") if lines else ""
+
+
+def _prepare_jax() -> None:
+  """Compiled programs are kept between commands, where nobody says otherwise.
+
+  JAX_COMPILATION_CACHE_DIR says where, JAX_ENABLE_COMPILATION_CACHE=0 that not.
+  """
+  import jax
+
+  sys.unraisablehook = _quiet
+  if not jax.config.jax_compilation_cache_dir:
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    folder = pathlib.Path(home) / "amtml_jax"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _quiet(unraisable: Any) -> None:
+  """Orbax's readers of a damaged checkpoint outlive their event loop."""
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)
 
 
 def _train(command: str, argv: Sequence[str]) -> None:
@@ -98,6 +140,7 @@ def _train(command: str, argv: Sequence[str]) -> None:
   from amtml_jax import commands, report
   from amtml_jax.progress import View
 
+  _prepare_jax()
   view = View()
   do = getattr(commands, command)
   result = do(values.config, pathlib.Path(values.workdir), view)

@@ -23,7 +23,7 @@ from amtml_jax.data import splits
 from amtml_jax.ensemble import Ensemble, Teacher
 from amtml_jax.errors import UserError
 from amtml_jax.evaluate import STUDENT
-from amtml_jax.plan import Plan
+from amtml_jax.plan import Plan, rehearse
 from amtml_jax.progress import View
 from amtml_jax.train import Training
 
@@ -92,6 +92,7 @@ def train(
 ) -> Training:
   """Trains one network to its end, going on from where the workdir stands."""
   plan = Plan(run, data, teachers)
+  plan.check()
   claim(run, workdir)
   training = Training(plan, workdir, view)
   name = network.split_name(run.student)[0]
@@ -224,6 +225,8 @@ def run(
   """Teaches what is missing, distils, evaluates, reports."""
   checked = config.resolve(settings)
   if checked.needs_teachers:
+    if not checked.ensemble:
+      rehearse(checked, load(checked.data))
     teach(settings, workdir, view)
   return distill(settings, workdir, view)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from amtml_jax import plugins
+from amtml_jax.errors import UserError
 from amtml_jax.types import ModelOutput
 
 Variables = dict[str, Any]
@@ -88,6 +89,8 @@ def build(
   axis: str | None = None,
 ) -> Network:
   """The network that a config's `student` or `teachers` names."""
+  if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+    raise UserError(f"config.dtype={dtype} needs JAX_ENABLE_X64=1")
   name, variant = split_name(spec)
   model = plugins.network(variant)(
     num_classes=num_classes,

@@ -28,6 +28,37 @@ from amtml_jax.evaluate import Evaluator
 from amtml_jax.state import TrainState
 
 
+def rehearse(run: config.Run, splits: Splits) -> None:
+  """Refuses what cannot be distilled, before any teacher is trained.
+
+  Builds student, teachers, adapter and terms in shapes alone: a mapping that
+  names a stage which is not there, or a batch that does not divide, shows.
+  """
+  check_batch(run, splits)
+  make = functools.partial(
+    network.build,
+    num_classes=len(splits.train.classes),
+    mean=splits.mean,
+    std=splits.std,
+    dtype=run.dtype,
+  )
+  teachers = tuple(map(make, run.teachers)) if run.needs_teachers else ()
+  goal = objective.build(
+    run, run.terms, make(run.student), teachers, tuple(range(len(teachers)))
+  )
+  init = functools.partial(goal.init, image_shape=splits.train.image.shape[1:])
+  jax.eval_shape(init, jax.random.key(0))
+
+
+def check_batch(run: config.Run, splits: Splits) -> parallel.Replicas:
+  """The devices, if a batch divides over them and the data set fills one."""
+  replicas = parallel.replicas(run.devices)
+  replicas.rows(run.batch_size)
+  size = len(splits.train.label)
+  pipeline.rows_of(0, seed=0, size=size, batch=run.batch_size)
+  return replicas
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
   """A phase of a run, in steps.
@@ -66,9 +97,7 @@ class Plan:
   ):
     train = splits.train
     self.run, self.splits, self.ensemble = run, splits, ensemble
-    self.replicas = parallel.replicas(run.devices)
-    self.replicas.rows(run.batch_size)
-    pipeline.rows_of(0, seed=0, size=len(train.label), batch=run.batch_size)
+    self.replicas = check_batch(run, splits)
     self.epoch = len(train.label) // run.batch_size
     self.image_shape = train.image.shape[1:]
     student = network.build(

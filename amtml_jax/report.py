@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from amtml_jax import config, ensemble, files
+from amtml_jax import config, ensemble, files, metrics
 from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
 from amtml_jax.train import Training
 
@@ -98,8 +98,6 @@ def _best(training: Training, test: Any) -> dict[str, Any]:
 
 
 def _seconds_of_teachers(workdir: pathlib.Path) -> dict[str, float]:
-  from amtml_jax import metrics
-
   seconds = {}
   for folder in sorted((workdir / "teachers").glob("*")):
     lines = metrics.read(folder)

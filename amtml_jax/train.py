@@ -111,7 +111,6 @@ class Training:
 
   def run(self, line: Line) -> None:
     """Trains to the end, or until it is asked to stop."""
-    self.plan.check()
     if self.state is None:
       self.state = self.plan.start()
     self._log = metrics.Log(self._workdir, self.at.step)
