@@ -171,7 +171,7 @@ def _number(
     and (value > low if open_low else value >= low)
     and value <= high
   )
-  bound = "above" if open_low else "at least"
+  bound = "above" if open_low else "of at least"
   upper = "" if high == math.inf else f" and at most {high:g}"
   _check(
     inside, f"config.{key}={value!r} must be a number {bound} {low:g}{upper}"

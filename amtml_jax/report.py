@@ -131,7 +131,5 @@ def table(summary: dict[str, Any]) -> Table:
   out.add_section()
   student = summary["student"]
   row(f"student {student['name']}", student, "bold")
-  row(
-    f"  its best by validation, step {summary['best']['step']}", summary["best"]
-  )
+  row(f"  at its best, step {summary['best']['step']}", summary["best"])
   return out

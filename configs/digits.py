@@ -22,14 +22,14 @@ def get_config(text: str = "") -> ConfigDict:
   c.data.pad = 1
   c.data.flip = False
   c.data.labels_per_class = args["labels"]
-  c.teacher.epochs = 30
-  c.teacher.batch_size = 64
-  c.epochs = 40
-  c.batch_size = 64
+  c.teacher.epochs, c.epochs = 20, 45
+  c.teacher.batch_size = c.batch_size = 64
+  for optimizer in (c.optimizer, c.teacher.optimizer):
+    optimizer.schedule = "cosine"
+    optimizer.warmup_epochs = 2
   if args["labels"]:
-    # So few images: epochs of one or two steps each, and many of them.
-    c.batch_size = 50
-    c.epochs = 300
-    c.evaluate_every = 20
-    c.checkpoint_every = 100
+    # Epochs of two steps each, and many of them.
+    c.batch_size, c.epochs = 50, 200
+    c.optimizer.warmup_epochs = 10
+    c.evaluate_every, c.checkpoint_every = 20, 100
   return c

@@ -1,0 +1,172 @@
+"""The edges of the command: exit codes, one sentence, nothing written."""
+
+import json
+
+import pytest
+
+from amtml_jax import cli
+
+CONFIG = """
+from tests.settings import blobs
+
+def get_config(text=""):
+  return blobs(epochs=1, teacher__epochs=1)
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(CONFIG)
+  return path
+
+
+def amtml(*args):
+  return cli.main(["amtml", *map(str, args)])
+
+
+def test_run_from_a_config_file_of_ones_own(config, tmp_path, capsys):
+  code = amtml(
+    "run",
+    f"--config={config}",
+    f"--workdir={tmp_path / 'run'}",
+    "--config.optimizer.learning_rate=0.05",
+    "--config.teachers=('a=mlp_small',)",
+    "--config.adapter.name=uniform",
+  )
+  assert code == 0
+  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  assert summary["config"]["optimizer"]["learning_rate"] == 0.05
+  assert list(summary["teachers"]) == ["a"]
+  out = capsys.readouterr().out
+  assert "teacher a" in out
+  assert "ensemble, adaptive" in out
+  assert f"written: {tmp_path / 'run' / 'summary.json'}" in out
+
+
+WRONG = {
+  "what is not a command": (["teech"], "no command 'teech'"),
+  "no config": (["run", "--workdir={new}"], "needs --config"),
+  "no workdir": (["run", "--config={config}"], "needs --workdir"),
+  "a config that is not there": (
+    ["run", "--config=digit", "--workdir={new}"],
+    "no config 'digit': neither a file nor one of cifar, digits",
+  ),
+  "an unknown key": (
+    ["run", "--config={config}", "--workdir={new}", "--config.optimzer.ema=1"],
+    "config has no key 'optimzer'; known: adapter, ",
+  ),
+  "an unknown inner key": (
+    ["run", "--config={config}", "--workdir={new}", "--config.kd.tau=1"],
+    "config.kd has no key 'tau'; known: ratio, temperature",
+  ),
+  "a wrong type": (
+    ["run", "--config={config}", "--workdir={new}", "--config.epochs=two"],
+    "--config.epochs=two",
+  ),
+  "an unknown argument of a config": (
+    ["run", "--config=digits:lables=1", "--workdir={new}"],
+    "amtml: no argument 'lables'; known: labels, method",
+  ),
+  "an unknown flag": (
+    ["run", "--config={config}", "--workdir={new}", "--wrokdir=x"],
+    "Unknown command line flag 'wrokdir'",
+  ),
+  "a model that is not there": (
+    ["run", "--config={config}", "--workdir={new}", "--config.student=vgg"],
+    "no model called 'vgg'; known: cnn, lenet5",
+  ),
+  "an adapter that is not there": (
+    ["run", "--config={config}", "--workdir={new}", "--config.adapter.name=x"],
+    "no adapter called 'x'; known: confidence, entropy, latent",
+  ),
+  "a data source that is not there": (
+    ["run", "--config={config}", "--workdir={new}", "--config.data.source=x"],
+    "no data source called 'x'; known: digits, idx, npz, tfds",
+  ),
+  "a stage that the student lacks": (
+    [
+      "run",
+      "--config={config}",
+      "--workdir={new}",
+      "--config.hint.mapping=1,9",
+    ],
+    "asks for group 9, which the network lacks",
+  ),
+  "a mapping for another number of teachers": (
+    ["run", "--config={config}", "--workdir={new}", "--config.hint.mapping=1"],
+    "has 1 entries for 2 teachers",
+  ),
+  "a batch that does not divide": (
+    ["run", "--config={config}", "--workdir={new}", "--config.batch_size=30"],
+    "batch of 30 does not divide over 4 devices",
+  ),
+  "a folder that is not there": (
+    [
+      "run",
+      "--config=fashion_mnist",
+      "--workdir={new}",
+      "--config.data.folder=/nowhere",
+    ],
+    "there is no folder /nowhere",
+  ),
+  "a workdir that cannot be written": (
+    ["run", "--config={config}", "--workdir=/proc/run"],
+    "--workdir=/proc/run is not writable",
+  ),
+  "an ensemble that is not there": (
+    ["distill", "--config={config}", "--workdir={new}"],
+    "no ensemble in",
+  ),
+  "nothing to evaluate": (
+    ["evaluate", "--config={config}", "--workdir={new}"],
+    "there is no run in",
+  ),
+  "a teacher twice": (
+    [
+      "run",
+      "--config={config}",
+      "--workdir={new}",
+      "--config.teachers=('cnn', 'cnn')",
+    ],
+    "config.teachers names 'cnn' twice",
+  ),
+  "double precision that is off": (
+    ["run", "--config={config}", "--workdir={new}", "--config.dtype=float64"],
+    "config.dtype=float64 needs JAX_ENABLE_X64=1",
+  ),
+  "a data set that cannot be prepared": (
+    ["prepare", "x"],
+    "cannot prepare 'x'",
+  ),
+  "nothing to prepare": (["prepare"], "needs one data set's name"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mistake_is_one_sentence_and_writes_nothing(
+  name, config, tmp_path, capsys
+):
+  args, message = WRONG[name]
+  new = tmp_path / "new"
+  assert amtml(*(a.format(config=config, new=new) for a in args)) == 2
+  out, err = capsys.readouterr()
+  assert message in err
+  assert err.startswith("amtml: ")
+  assert err.count("\n") == 1
+  assert out == ""
+  assert not new.exists() or list(new.iterdir()) == []
+
+
+def test_list_names_everything(capsys):
+  assert amtml("list") == 0
+  out = capsys.readouterr().out
+  for name in ("resnet110_slim", "latent", "angle", "idx", "amtml", "cifar"):
+    assert name in out.split()
+
+
+def test_help_names_every_command(capsys):
+  assert amtml() == 0
+  out = capsys.readouterr().out
+  for command in ("run", "teach", "distill", "evaluate", "prepare", "list"):
+    assert f"\n  {command} " in out
