@@ -53,23 +53,20 @@ def load(data: config.Data) -> splits.Splits:
   )
 
 
-def claim(run: config.Run, workdir: pathlib.Path) -> None:
-  """Refuses a workdir of another run; more epochs extend one.
-
-  Writes config.json where there is none.
-  """
+def check_config(run: config.Run, workdir: pathlib.Path) -> None:
+  """Refuses a workdir of another run; more epochs extend one."""
   path = files.writable(workdir) / CONFIG
+  if not path.exists():
+    return
+  before = files.read_json(path, "the run's config")
   now = files.plain(config.as_dict(run))
-  if path.exists():
-    before = files.read_json(path, "the run's config")
-    for key, was, is_ in differences(before, now):
-      if key in FREE or (key == "epochs" and is_ > was):
-        continue
-      raise UserError(
-        f"--workdir={workdir} holds a run with {key}={was!r}, not {is_!r}; "
-        "use another --workdir, or the config it was started with"
-      )
-  files.write_json(path, now)
+  for key, was, is_ in differences(before, now):
+    if key in FREE or (key == "epochs" and is_ > was):
+      continue
+    raise UserError(
+      f"--workdir={workdir} holds a run with {key}={was!r}, not {is_!r}; "
+      "use another --workdir, or the config it was started with"
+    )
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[tuple]:
@@ -93,8 +90,9 @@ def train(
   """Trains one network to its end, going on from where the workdir stands."""
   plan = Plan(run, data, teachers)
   plan.check()
-  claim(run, workdir)
+  check_config(run, workdir)
   training = Training(plan, workdir, view)
+  files.write_json(workdir / CONFIG, files.plain(config.as_dict(run)))
   name = network.split_name(run.student)[0]
   with view.phase(name, plan.steps, training.at.step) as line:
     training.run(line)
@@ -209,7 +207,7 @@ def evaluate(
     )
   teachers = teachers_of(run, workdir)
   plan = Plan(run, load(run.data), teachers)
-  claim(run, workdir)
+  check_config(run, workdir)
   training = Training(plan, workdir, view)
   if not training.finished:
     raise UserError(
