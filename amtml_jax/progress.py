@@ -62,8 +62,8 @@ class Line:
     self.name = name
     self._view, self._steps = view, steps
     self._bars, self._task = bars, task
-    self._first = self._done = done
-    self._start = self._spoke = time.monotonic()
+    self._first, self._start = done, None
+    self._spoke = time.monotonic()
 
   def advance(
     self, step: int, images: int, epoch: str, loss: float, accuracy: float
@@ -78,7 +78,9 @@ class Line:
       accuracy: the latest, on training images.
     """
     now = time.monotonic()
-    self._done = step
+    if self._start is None:
+      # The first dispatch compiled: it says nothing about the pace.
+      self._first, self._start = step, now
     rate = (step - self._first) / max(now - self._start, 1e-9)
     text = (
       f"epoch {epoch}  {rate * images:,.0f} images/s  "

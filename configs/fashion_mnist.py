@@ -30,7 +30,7 @@ def get_config(text: str = "") -> ConfigDict:
     raise ValueError(f"size is cpu or full, not {args['size']}")
   c.student = "resnet8_slim"
   c.teachers = ("resnet8", "resnet14_slim", "lenet5")
-  c.epochs, c.teacher.epochs = 8, 4
+  c.epochs, c.teacher.epochs = 6, 3
   for optimizer in (c.optimizer, c.teacher.optimizer):
     optimizer.schedule = "cosine"
     optimizer.clip_norm = 5.0  # LeNet-5 has no batch norm

@@ -1,0 +1,84 @@
+"""Fingerprints, and trees that come back as they were."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amtml_jax import checkpoint, parallel
+from amtml_jax.errors import DamagedError
+
+TREE = {
+  "params": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)},
+  "batch_stats": {},
+}
+
+
+def changed(tree, change):
+  host = checkpoint.to_host(tree)
+  host["params"]["kernel"] = change(host["params"]["kernel"])
+  return host
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda x: x + np.float32(1e-7) * (x == 1),
+    lambda x: x.reshape(3, 2),
+    lambda x: x.view(np.int32),
+    lambda x: x.T.copy().T + 0 * x[::-1, ::-1] + x[::-1] - x[::-1] + 1,
+  ],
+)
+def test_a_fingerprint_is_of_values_shapes_and_types(change):
+  before = checkpoint.fingerprint(checkpoint.to_host(TREE))
+  assert checkpoint.fingerprint(changed(TREE, change)) != before
+  assert checkpoint.fingerprint(changed(TREE, np.array)) == before
+
+
+def test_a_fingerprint_is_of_names():
+  one = {"a": np.ones(2), "b": np.zeros(2)}
+  two = {"a": np.zeros(2), "b": np.ones(2)}
+  three = {"b": np.ones(2), "c": np.zeros(2)}
+  prints = {checkpoint.fingerprint(t) for t in (one, two, three)}
+  assert len(prints) == 3
+
+
+def test_a_tree_comes_back(tmp_path):
+  print_ = checkpoint.save_tree(tmp_path / "tree", TREE)
+  back = checkpoint.restore_tree(tmp_path / "tree", TREE, print_)
+  jax.tree.map(np.testing.assert_array_equal, back, checkpoint.to_host(TREE))
+  with pytest.raises(DamagedError, match="its fingerprint is not"):
+    checkpoint.restore_tree(tmp_path / "tree", TREE, "0" * 64)
+  with pytest.raises(DamagedError, match="missing or damaged"):
+    checkpoint.restore_tree(tmp_path / "none", TREE, print_)
+
+
+def test_keys_come_back_and_the_newest_and_the_best_are_kept(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path, keep=2)
+  like = {"rng": jax.random.key(0), "x": jnp.zeros(2)}
+  for step, accuracy in enumerate([0.5, 0.9, 0.7, 0.9, 0.6, -1.0]):
+    state = {"rng": jax.random.key(step), "x": jnp.full(2, float(step))}
+    saved.save(step, state, {"step": step}, accuracy)
+  saved.wait()
+  assert saved.best() == 3
+  assert saved.steps() == [3, 4, 5]
+  back = saved.restore(4, jax.eval_shape(lambda: like))
+  np.testing.assert_array_equal(
+    jax.random.key_data(back["rng"]), jax.random.key_data(jax.random.key(4))
+  )
+  assert saved.meta(4) == {"step": 4}
+  saved.close()
+
+
+def test_what_is_saved_does_not_follow_the_donated_buffer(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path, keep=1)
+  place = parallel.replicas().place
+  state = place({"x": jnp.arange(4.0)})
+  saved.save(1, state, {}, 0.5)
+  double = jax.jit(lambda s: {"x": 2 * s["x"]}, donate_argnums=0)
+  for _ in range(3):
+    state = double(state)
+  saved.wait()
+  back = saved.restore(1, jax.eval_shape(lambda: state))
+  np.testing.assert_array_equal(back["x"], np.arange(4.0))
+  saved.close()
