@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import shutil
+import time
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from amtml_jax.errors import DamagedError
+from amtml_jax.errors import DamagedError, UserError
 
 VALIDATION = "validation_accuracy"
 
@@ -55,6 +55,16 @@ def fingerprint(tree: Any) -> str:
     digest.update(head.encode())
     digest.update(array.tobytes())
   return digest.hexdigest()
+
+
+def structure(tree: Any) -> str:
+  """SHA-256 over every leaf's path, type and shape: what network it is of."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  lines = [
+    f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+    for path, leaf in leaves
+  ]
+  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _empty(like: Any) -> Any:
@@ -112,9 +122,23 @@ class Checkpoints:
     )
 
   def save(self, step: int, state: Any, meta: dict, accuracy: float) -> None:
-    """Copies the state and writes it in the background."""
+    """Copies the state and writes it in the background.
+
+    What a step of that number holds already was found damaged, or it would
+    not be made again: it is moved aside, not removed.
+    """
+    if step in self._manager.all_steps():
+      aside = self.folder.with_name("damaged")
+      aside.mkdir(exist_ok=True)
+      kept = aside / f"{step}-{time.time_ns()}"
+      (self.folder / str(step)).rename(kept)
+      self._manager.reload()
     host = to_host(state)
-    meta = {"progress": meta, "fingerprint": fingerprint(host)}
+    meta = {
+      "progress": meta,
+      "fingerprint": fingerprint(host),
+      "structure": structure(host),
+    }
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -156,21 +180,23 @@ class Checkpoints:
 
     Raises:
       DamagedError: the files are damaged.
+      UserError: they are whole, and of another network.
     """
+    empty, meta = _host_like(like), self._meta(step)
+    if meta["structure"] != structure(empty):
+      raise UserError(
+        f"the checkpoint of step {step} in {self.folder} is of another "
+        "network or optimizer; use another --workdir"
+      )
     try:
-      restore = ocp.args.StandardRestore(_host_like(like))
+      restore = ocp.args.StandardRestore(empty)
       args = ocp.args.Composite(state=restore)
       host = self._manager.restore(step, args=args)["state"]
     except Exception as error:  # Orbax raises a bare Exception on damage
       raise self._damaged(step, type(error).__name__) from None
-    if fingerprint(host) != self._meta(step)["fingerprint"]:
+    if fingerprint(host) != meta["fingerprint"]:
       raise self._damaged(step, "other bytes than were written")
     return from_host(host, like)
-
-  def drop(self, step: int) -> None:
-    """Removes a damaged step, so that it is written anew."""
-    shutil.rmtree(self.folder / str(step), ignore_errors=True)
-    self._manager.reload()
 
   def close(self) -> None:
     """Waits, and frees what Orbax holds."""

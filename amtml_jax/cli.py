@@ -42,6 +42,15 @@ def configs() -> dict[str, pathlib.Path]:
   return {p.stem: p for p in sorted(folder.glob("[!_]*.py"))}
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+  """`--config digits` -> `--config=digits`."""
+  argv = list(argv)
+  while "--config" in argv[:-1]:
+    place = argv.index("--config")
+    argv[place : place + 2] = [f"--config={argv[place + 1]}"]
+  return argv
+
+
 def _named_config(argument: str) -> str:
   """`--config=digits:x` -> `--config=/.../digits.py:x`."""
   flag, _, value = argument.partition("=")
@@ -64,7 +73,7 @@ def parse(argv: Sequence[str], **strings: str) -> flags.FlagValues:
   Raises:
     UserError: for what config_flags and absl show as a traceback.
   """
-  argv = [argv[0], *map(_named_config, argv[1:])]
+  argv = [argv[0], *map(_named_config, _joined(argv[1:]))]
   overrides = [a for a in argv if a.lstrip("-").startswith("config.")]
   # First the file alone: an unknown key is then looked up in what it holds.
   values = _read([a for a in argv if a not in overrides], strings)
@@ -150,14 +159,12 @@ def _train(command: str, argv: Sequence[str]) -> None:
 
 
 def _prepare(argv: Sequence[str]) -> None:
-  names = [a for a in argv[1:] if not a.startswith("-")]
-  rest = [a for a in argv if a not in names]
-  values = parse(rest, folder="", manual_dir="")
+  if len(argv) < 2 or argv[1].startswith("-"):
+    raise UserError("amtml prepare needs a data set's name first: cifar10, ...")
+  values = parse([argv[0], *argv[2:]], folder="", manual_dir="")
   from amtml_jax.data import prepare
 
-  if len(names) != 1:
-    raise UserError("amtml prepare needs one data set's name: cifar10, ...")
-  prepare.prepare(names[0], folder=values.folder, manual_dir=values.manual_dir)
+  prepare.prepare(argv[1], folder=values.folder, manual_dir=values.manual_dir)
 
 
 def _list(argv: Sequence[str]) -> None:
@@ -181,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   argv = list(sys.argv if argv is None else argv)
   command = argv[1] if len(argv) > 1 else "help"
   rest = [argv[0], *argv[2:]]
+  if {"--help", "-h"} & set(rest):
+    command = "help"
   try:
     if command in ("run", "teach", "distill", "evaluate"):
       _train(command, rest)

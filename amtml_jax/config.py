@@ -282,6 +282,10 @@ def resolve(config: ConfigDict) -> Run:
     settings=_fields(plugins.find("adapters", name), settings),
   )
   plugins.find("data", config.data.source)
+  for key in ("angle.delta", "distance.delta", "adapter.init_scale"):
+    _number(config, key, 0.0, math.inf, open_low=True)
+  for key in ("hint.seed", "data.split_seed", "teacher.seed"):
+    _whole(config, key, 0)
   _number(config, "data.validation", 0.0, 0.5, open_low=True)
   for key in ("image_size", "labels_per_class", "train_size", "pad"):
     _whole(config, f"data.{key}", 0)
@@ -343,7 +347,9 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     alone.batch_size = _whole(config, "teacher.batch_size", 1)
     _optimizer(config, "teacher.optimizer")
     alone.optimizer = config.teacher.optimizer
-    alone.adapter.schedule = "joint"
+    # What only a student has must not tell one teacher from another.
+    for key in ("adapter", "kd", "angle", "distance", "hint"):
+      alone[key] = defaults()[key]
     alone.data.labels_per_class = 0
   return resolve(alone)
 

@@ -62,11 +62,13 @@ def defaults() -> ConfigDict:
         mapping="better_high",
         seed=0,  # of mapping = random
         normalize=False,  # L2 along channels, as the authors' code does
+        weighted=False,  # by the teachers' weights, as CA-MKD's
       ),
       adapter=dict(
         name=placeholder(str),  # an adapter of `amtml list`
         learning_rate=0.01,  # constant; no weight decay
         schedule="joint",  # joint | two_stage
+        index=placeholder(int),  # of name=single; None: the best teacher
         l2=0.0,  # μ of μ(‖v‖² + Σ‖θ‖²)
         init_scale=0.1,  # θ ~ N(0, init_scale²)
         stop_gradient_representation=False,

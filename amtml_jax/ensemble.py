@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from amtml_jax import checkpoint, files, network
+from amtml_jax import checkpoint, config, files, network
 from amtml_jax.errors import DamagedError, UserError
 from amtml_jax.network import Network, Variables
 from amtml_jax.types import Dataset
@@ -74,9 +74,10 @@ class Teacher:
     )
 
   def like(self) -> Any:
-    """The shapes of its variables."""
+    """The shapes of its variables, as they were trained."""
     init = functools.partial(
-      self.network().init, image_shape=tuple(self.image_shape)
+      self.network(self.config["dtype"]).init,
+      image_shape=tuple(self.image_shape),
     )
     return jax.eval_shape(init, jax.random.key(0))
 
@@ -121,6 +122,31 @@ class Ensemble:
         )
 
 
+def untrained(
+  runs: Sequence[config.Run], data: Dataset, mean: tuple, std: tuple
+) -> Ensemble:
+  """The ensemble that some runs will give, in shapes alone."""
+  teachers = []
+  for run in runs:
+    name, variant = network.split_name(run.student)
+    teachers.append(
+      Teacher(
+        name=name,
+        variant=variant,
+        classes=data.classes,
+        image_shape=data.image.shape[1:],
+        mean=mean,
+        std=std,
+        validation_accuracy=0.0,
+        test_accuracy=0.0,
+        parameters=0,
+        fingerprint="",
+        config=config.as_dict(run),
+      )
+    )
+  return Ensemble(tuple(teachers), tuple(t.like() for t in teachers))
+
+
 def _few(names: tuple[str, ...]) -> str:
   return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -158,14 +184,14 @@ def save(
 ) -> Ensemble:
   """Writes an ensemble; each entry gets its fingerprint here.
 
-  Weights that are there already are not written again, and the manifest is
-  replaced last.
+  Weights that are there already, and whole, are not written again; the
+  manifest is replaced last.
   """
   entries = []
   for teacher, tree in zip(teachers, variables, strict=True):
     print_ = checkpoint.fingerprint(checkpoint.to_host(tree))
     entry = dataclasses.replace(teacher, fingerprint=print_)
-    if not (folder / entry.folder).exists():
+    if not _intact(folder, entry):
       checkpoint.save_tree(folder / entry.folder, tree)
     entries.append(entry)
   files.write_json(
@@ -173,6 +199,14 @@ def save(
     {"format": FORMAT, "teachers": [dataclasses.asdict(e) for e in entries]},
   )
   return Ensemble(tuple(entries), tuple(variables))
+
+
+def _intact(folder: pathlib.Path, teacher: Teacher) -> bool:
+  try:
+    restore_entries(folder, (teacher,))
+  except DamagedError:
+    return False
+  return True
 
 
 def restore(folder: pathlib.Path, specs: tuple[str, ...]) -> Ensemble:
@@ -211,8 +245,8 @@ def restore_entries(
       )
     except DamagedError as error:
       raise DamagedError(
-        f"teacher {teacher.name!r}: {error}; train it again or restore its "
-        "files"
+        f"teacher {teacher.name!r}: {error}; `amtml teach` makes it again, or "
+        "restore its files"
       ) from None
     variables.append(tree)
   return tuple(variables)

@@ -71,10 +71,10 @@ class Log:
     steps are done again.
     """
     self._path = workdir / FILE
-    lines = read(workdir)
-    kept = [line for line in lines if line["step"] <= step]
-    if len(kept) != len(lines):
-      text = "".join(json.dumps(line) + "\n" for line in kept)
+    kept = [line for line in read(workdir) if line["step"] <= step]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    # Also where a kill tore the last line: the next one would be glued to it.
+    if self._path.exists() and self._path.read_text(encoding="utf-8") != text:
       files.write(self._path, text)
     self._board = SummaryWriter(str(workdir / "events"), purge_step=step + 1)
 

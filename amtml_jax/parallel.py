@@ -37,11 +37,6 @@ def all_rows(x: jax.Array, axis: str | None) -> jax.Array:
   return x if axis is None else jax.lax.all_gather(x, axis, tiled=True)
 
 
-def first_row(rows: int, axis: str | None) -> jax.Array | int:
-  """The place of this replica's first row among `all_rows`."""
-  return 0 if axis is None else jax.lax.axis_index(axis) * rows
-
-
 @dataclasses.dataclass(frozen=True)
 class Replicas:
   """The local devices that share every batch, lifted by pmap.
@@ -57,13 +52,13 @@ class Replicas:
     """How many devices share a batch."""
     return len(self.devices)
 
-  def rows(self, batch_size: int) -> int:
+  def rows(self, batch_size: int, key: str = "batch_size") -> int:
     """Each device's rows of a batch; what does not divide is refused."""
     if batch_size % self.count:
       raise UserError(
         f"a batch of {batch_size} does not divide over {self.count} devices; "
-        f"set config.batch_size to a multiple of {self.count}, or "
-        "config.devices to a divisor of it"
+        f"set config.{key} to a multiple of {self.count}, or config.devices "
+        "to a divisor of it"
       )
     return batch_size // self.count
 

@@ -28,32 +28,18 @@ from amtml_jax.evaluate import Evaluator
 from amtml_jax.state import TrainState
 
 
-def rehearse(run: config.Run, splits: Splits) -> None:
-  """Refuses what cannot be distilled, before any teacher is trained.
+def check_batch(
+  run: config.Run, splits: Splits, key: str = "batch_size"
+) -> parallel.Replicas:
+  """The devices, if a batch divides over them and the data set fills one.
 
-  Builds student, teachers, adapter and terms in shapes alone: a mapping that
-  names a stage which is not there, or a batch that does not divide, shows.
+  Args:
+    run: the checked config.
+    splits: the data.
+    key: of the config, for the sentence.
   """
-  check_batch(run, splits)
-  make = functools.partial(
-    network.build,
-    num_classes=len(splits.train.classes),
-    mean=splits.mean,
-    std=splits.std,
-    dtype=run.dtype,
-  )
-  teachers = tuple(map(make, run.teachers)) if run.needs_teachers else ()
-  goal = objective.build(
-    run, run.terms, make(run.student), teachers, tuple(range(len(teachers)))
-  )
-  init = functools.partial(goal.init, image_shape=splits.train.image.shape[1:])
-  jax.eval_shape(init, jax.random.key(0))
-
-
-def check_batch(run: config.Run, splits: Splits) -> parallel.Replicas:
-  """The devices, if a batch divides over them and the data set fills one."""
   replicas = parallel.replicas(run.devices)
-  replicas.rows(run.batch_size)
+  replicas.rows(run.batch_size, key)
   size = len(splits.train.label)
   pipeline.rows_of(0, seed=0, size=size, batch=run.batch_size)
   return replicas
@@ -89,7 +75,6 @@ class Plan:
     epoch: its steps; what is left over is dropped.
     stages: one a phase.
     evaluator: for any split.
-    teachers: their variables, on the devices.
   """
 
   def __init__(
@@ -108,12 +93,10 @@ class Plan:
       dtype=run.dtype,
       axis=parallel.AXIS,
     )
-    teachers, ranking, variables = (), (), ()
+    teachers, ranking = (), ()
     if ensemble is not None:
       ensemble.check(train)
       teachers, ranking = ensemble.networks(run.dtype), ensemble.ranking
-      variables = ensemble.variables
-    self.teachers = self.replicas.place(variables)
     self.stages = tuple(
       Stage(
         first=phase.first * self.epoch,
@@ -134,6 +117,11 @@ class Plan:
     self.evaluator = Evaluator(
       self.stages[0].objective, self.replicas, run.batch_size
     )
+
+  @functools.cached_property
+  def teachers(self) -> tuple[network.Variables, ...]:
+    """Their variables, on the devices when they are first asked for."""
+    return self.replicas.place(self.ensemble.variables if self.ensemble else ())
 
   @property
   def steps(self) -> int:
@@ -169,10 +157,11 @@ class Plan:
     return self.evaluator((current.student, adapter, self.teachers), data)
 
   def check(self) -> None:
-    """Refuses a trainable leaf that nothing trains."""
+    """Refuses a trainable leaf that nothing trains; needs shapes alone."""
     rows = jax.ShapeDtypeStruct((2,), jnp.int32)
     images = jax.ShapeDtypeStruct((2, *self.image_shape), jnp.uint8)
-    frozen = jax.eval_shape(lambda tree: tree, self.teachers)
+    variables = self.ensemble.variables if self.ensemble else ()
+    frozen = jax.eval_shape(lambda tree: tree, variables)
     for stage in self.stages:
       like = self.like(stage)
       draw = functools.partial(pipeline.draw, epoch=0, pad=0, flip=False)

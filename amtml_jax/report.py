@@ -11,12 +11,13 @@ import jax
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from amtml_jax import config, ensemble, files, metrics
+from amtml_jax import __version__, config, ensemble, files, metrics
+from amtml_jax.errors import DamagedError
 from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
 from amtml_jax.train import Training
 
 SUMMARY = "summary.json"
-PACKAGES = ("amtml-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
 def summarize(
@@ -77,18 +78,23 @@ def summarize(
   }
   summary["run"] = files.plain(config.as_dict(plan.run))
   summary["config"] = files.plain(settings.to_dict())
-  summary["versions"] = {p: importlib.metadata.version(p) for p in PACKAGES}
+  summary["versions"] = {"amtml-jax": __version__} | {
+    p: importlib.metadata.version(p) for p in PACKAGES
+  }
   summary["devices"] = f"{plan.replicas.count} x {jax.devices()[0].device_kind}"
   files.write_json(workdir / SUMMARY, summary)
   return summary
 
 
-def _best(training: Training, test: Any) -> dict[str, Any]:
-  """The student with the best validation accuracy, beside the last one."""
+def _best(training: Training, test: Any) -> dict[str, Any] | None:
+  """The checkpoint with the best validation accuracy, beside the last one."""
   plan, step = training.plan, training.saved.best()
-  meta = training.saved.meta(step)
-  stage = plan.stages[meta["stage"]]
-  state = plan.replicas.place(training.saved.restore(step, plan.like(stage)))
+  try:
+    meta = training.saved.meta(step)
+    like = plan.like(plan.stages[meta["stage"]])
+    state = plan.replicas.place(training.saved.restore(step, like))
+  except DamagedError:
+    return None  # the last student is what counts
   result = plan.evaluate(state, test)[STUDENT]
   return {
     "step": step,
@@ -131,5 +137,6 @@ def table(summary: dict[str, Any]) -> Table:
   out.add_section()
   student = summary["student"]
   row(f"student {student['name']}", student, "bold")
-  row(f"  at its best, step {summary['best']['step']}", summary["best"])
+  if summary["best"]:
+    row(f"  at its best, step {summary['best']['step']}", summary["best"])
   return out

@@ -76,7 +76,6 @@ class Training:
         restored = self.saved.restore(step, like)
       except DamagedError as error:
         self._view.say(f"{error}; using the one before")
-        self.saved.drop(step)
         continue
       self.at, self.state = at, self.plan.replicas.place(restored)
       return
@@ -137,15 +136,18 @@ class Training:
     limit = parallel.steps_per_dispatch(run.steps_per_dispatch, self.plan.epoch)
     update = self.plan.lift(stage, limit)
     while self.at.step < stage.last:
-      epoch = self.at.step // self.plan.epoch + 1
+      before, epoch = self.at.step, self.at.step // self.plan.epoch + 1
       while not self._ends(epoch, stage):
         epoch += 1
-      self._dispatch(update, limit, epoch * self.plan.epoch)
-      if self.at.step % self.plan.epoch == 0:
+      until = epoch * self.plan.epoch
+      self._dispatch(update, limit, until)
+      if self.at.step == until:
         self._evaluate()
-      if self._interrupt.asked or self._saves(self.at.step, stage):
+      if self.at.step > before and (
+        self._interrupt.asked or self._saves(self.at.step, stage)
+      ):
         self._save()
-      if self._interrupt.asked and not self.finished:
+      if self._interrupt.asked:
         raise InterruptedRun(
           f"stopped at step {self.at.step} of {self.plan.steps} and saved; "
           "the same command goes on from there"
@@ -232,9 +234,7 @@ class Training:
       )
     means = metrics.means(self.at.sums)
     self.at.validation, self.at.sums = result, {}
-    now = time.monotonic()
-    self.at.seconds += now - self._since
-    self._since = now
+    self._clock()
     epoch = self.at.step // self.plan.epoch
     line = {
       "phase": self._line.name,
@@ -250,10 +250,16 @@ class Training:
       f"accuracy {means['accuracy']:.1%}  validation {own['accuracy']:.2%}"
     )
 
+  def _clock(self) -> None:
+    now = time.monotonic()
+    self.at.seconds += now - self._since
+    self._since = now
+
   def _save(self) -> None:
-    between = self.at.step % self.plan.epoch
+    self._clock()
     # Between evaluations the state's own accuracy is not known: never best.
-    accuracy = -1.0 if between else self.at.validation[STUDENT]["accuracy"]
+    known = not self.at.sums
+    accuracy = self.at.validation[STUDENT]["accuracy"] if known else -1.0
     self.saved.save(
       self.at.step, self.state, dataclasses.asdict(self.at), accuracy
     )

@@ -122,6 +122,37 @@ WRONG = {
     ["evaluate", "--config={config}", "--workdir={new}"],
     "there is no run in",
   ),
+  "an adapter that nothing trains": (
+    [
+      "run",
+      "--config={config}",
+      "--workdir={new}",
+      "--config.terms.kd=0",
+      "--config.terms.hint=0",
+    ],
+    "no term of the loss reaches adapter/theta",
+  ),
+  "a teacher's batch that does not divide": (
+    [
+      "run",
+      "--config={config}",
+      "--workdir={new}",
+      "--config.teacher.batch_size=30",
+    ],
+    "set config.teacher.batch_size to a multiple of 4",
+  ),
+  "a Huber loss without a bend": (
+    ["run", "--config={config}", "--workdir={new}", "--config.angle.delta=0"],
+    "config.angle.delta=0.0 must be a number above 0",
+  ),
+  "a negative seed": (
+    ["run", "--config={config}", "--workdir={new}", "--config.hint.seed=-1"],
+    "config.hint.seed=-1 must be a whole number of at least 0",
+  ),
+  "a config apart from its flag": (
+    ["run", "--config", "digit", "--workdir={new}"],
+    "no config 'digit'",
+  ),
   "a teacher twice": (
     [
       "run",
@@ -139,7 +170,7 @@ WRONG = {
     ["prepare", "x"],
     "cannot prepare 'x'",
   ),
-  "nothing to prepare": (["prepare"], "needs one data set's name"),
+  "nothing to prepare": (["prepare"], "needs a data set's name first"),
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from amtml_jax import commands, ensemble, metrics, report
@@ -117,6 +118,97 @@ def test_an_ensemble_made_elsewhere(finished, tmp_path):
   summary = commands.run(settings, tmp_path, View())
   assert summary["teachers"]["a"] == finished[1]["teachers"]["a"]
   assert not (tmp_path / "teachers").exists()
+
+
+def test_another_ensemble_is_not_done_already(copy, tmp_path):
+  commands.teach(blobs(teacher__seed=5), tmp_path / "other", View())
+  settings = blobs(ensemble=str(tmp_path / "other" / "ensemble"))
+  with pytest.raises(UserError, match="trained by other teachers"):
+    commands.run(settings, copy, View())
+
+
+def write_npz(path, seed):
+  rng = np.random.default_rng(seed)
+  arrays = {
+    f"{split}_{what}": value
+    for split, n in (("train", 60), ("test", 12))
+    for what, value in (
+      ("images", rng.integers(0, 256, (n, 4, 4, 1), dtype=np.uint8)),
+      ("labels", np.arange(n) % 3),
+    )
+  }
+  np.savez(path, **arrays)
+
+
+def test_other_data_is_refused(tmp_path):
+  for seed in (0, 1):
+    write_npz(tmp_path / f"{seed}.npz", seed)
+  settings = dict(data__source="npz", method="alone", epochs=1)
+  first = blobs(**settings, data__folder=str(tmp_path / "0.npz"))
+  commands.run(first, tmp_path / "run", View())
+  second = blobs(**settings, data__folder=str(tmp_path / "1.npz"))
+  with pytest.raises(UserError, match="data_fingerprint="):
+    commands.run(second, tmp_path / "run", View())
+  (tmp_path / "0.npz").rename(tmp_path / "moved.npz")
+  moved = blobs(**settings, data__folder=str(tmp_path / "moved.npz"))
+  commands.run(moved, tmp_path / "run", View())
+
+
+def test_a_missing_test_split_is_known_before_a_teacher_is_trained(tmp_path):
+  write_npz(tmp_path / "whole.npz", 0)
+  with np.load(tmp_path / "whole.npz") as whole:
+    np.savez(
+      tmp_path / "torn.npz",
+      **{k: v for k, v in whole.items() if k != "test_labels"},
+    )
+  settings = blobs(data__source="npz", data__folder=str(tmp_path / "torn.npz"))
+  with pytest.raises(UserError, match="test_labels"):
+    commands.run(settings, tmp_path / "run", View())
+  assert not (tmp_path / "run").exists()
+
+
+def test_teachers_of_a_student_that_is_there_are_not_taught_again(copy):
+  before = (copy / "ensemble" / "manifest.json").read_bytes()
+  with pytest.raises(UserError, match="student of teacher a with epochs=8"):
+    commands.run(blobs(teacher__epochs=9), copy, View())
+  assert (copy / "ensemble" / "manifest.json").read_bytes() == before
+  assert commands.run(blobs(), copy, View())["student"]["step"] == 6
+
+
+def test_more_teacher_epochs_extend_teachers_without_a_student(tmp_path):
+  commands.teach(blobs(teacher__epochs=1), tmp_path, View())
+  commands.teach(blobs(teacher__epochs=2), tmp_path, View())
+  lines = metrics.read(tmp_path / "teachers" / "a")
+  assert [line["epoch"] for line in lines] == [1, 2]
+  assert ensemble.manifest(tmp_path / "ensemble")[0].config["epochs"] == 2
+
+
+def test_two_stages_are_not_extended(tmp_path, finished):
+  settings = dict(
+    adapter__schedule="two_stage", ensemble=str(finished[0] / "ensemble")
+  )
+  commands.run(blobs(**settings), tmp_path, View())
+  with pytest.raises(UserError, match="two_stage cannot be extended"):
+    commands.run(blobs(**settings, epochs=5), tmp_path, View())
+
+
+def test_a_damaged_teacher_of_ones_own_is_made_again(copy, finished, capsys):
+  folder = next((copy / "ensemble").glob("b-*"))
+  path = max(folder.rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  teachers = commands.teach(blobs(), copy, View())
+  assert "made again" in capsys.readouterr().out
+  assert teachers.teachers == ensemble.manifest(finished[0] / "ensemble")
+  assert commands.run(blobs(), copy, View()) == finished[1]
+
+
+def test_a_damaged_best_checkpoint_spoils_no_report(copy, finished, capsys):
+  shutil.rmtree(
+    copy / "checkpoints" / str(finished[1]["best"]["step"]) / "state"
+  )
+  last = finished[1]["student"]["step"]
+  if finished[1]["best"]["step"] != last:
+    assert commands.evaluate(blobs(), copy, View())["best"] is None
 
 
 def test_alone_needs_no_teacher(tmp_path):

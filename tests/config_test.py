@@ -76,6 +76,7 @@ def test_a_teacher_is_a_student_alone_with_a_seed_of_its_own():
   assert run.seed == (9 + 3904355907) % 2**31
   with settings.unlocked():
     settings.seed, settings.epochs, settings.method = 6, 7, "okd"
+    settings.kd.temperature, settings.adapter.l2 = 3.0, 0.1
   assert config.teacher(settings, "a=mlp_small") == run
 
 

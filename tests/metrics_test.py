@@ -49,6 +49,10 @@ def test_lines_of_steps_that_are_done_again_are_dropped(tmp_path):
   with (tmp_path / metrics.FILE).open("a") as file:
     file.write('{"phase": "x", "st')  # killed while it wrote
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3]
+  log = metrics.Log(tmp_path, 3)
+  log.write({"phase": "x", "step": 4, "train/loss": 0.5})
+  log.close()
+  assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3, 4]
   log = metrics.Log(tmp_path, 2)
   log.write({"phase": "x", "step": 3, "train/loss": 0.25})
   log.close()

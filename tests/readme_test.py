@@ -28,6 +28,10 @@ def test_ci_runs_the_test_command():
   assert test in (ROOT / ".ci" / "run").read_text()
 
 
+def test_nothing_is_left_to_fill_in():
+  assert "@@" not in README
+
+
 def test_every_flag_and_config_it_names_is_there():
   for name in re.findall(r"--config=(?:configs/)?([a-z_0-9]+)", README):
     assert name in cli.configs(), name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +35,8 @@ class Splits:
       validation, before `labels_per_class` and `train_size` thin it: teachers
       that saw all of it and a student that sees little agree.
     std: the same; at least `STD_FLOOR`.
+    fingerprint: SHA-256 of the whole training data, before it is split or
+      thinned: the same for teachers that see all and a student that does not.
     load_test: reads the test split.
   """
 
@@ -41,6 +44,7 @@ class Splits:
   validation: Dataset
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  fingerprint: str
   load_test: Callable[[], Dataset]
 
   @functools.cached_property
@@ -119,8 +123,17 @@ def make(
     validation=_take(whole, [g[:n] for g, n in zip(groups, held, strict=True)]),
     mean=mean,
     std=std,
+    fingerprint=fingerprint(whole),
     load_test=functools.partial(load, "test"),
   )
+
+
+def fingerprint(data: Dataset) -> str:
+  """SHA-256 over images, labels and the classes' names."""
+  digest = hashlib.sha256(repr((data.image.shape, data.classes)).encode())
+  digest.update(np.ascontiguousarray(data.image).tobytes())
+  digest.update(data.label.astype("<i4").tobytes())
+  return digest.hexdigest()
 
 
 def by_class(label: np.ndarray, classes: int, *, seed: int) -> list[np.ndarray]:

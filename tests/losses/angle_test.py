@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from amtml_jax.losses import angle
+from amtml_jax.types import DistillInputs, ModelOutput
 
 CASES = golden.cases("angle")
 PARTS = golden.cases("parts")
@@ -187,3 +188,29 @@ def test_what_does_not_fit_is_refused():
     angle.angle_loss(jnp.ones(3), jnp.ones(3))
   with pytest.raises(ValueError, match="positive delta"):
     angle.angle_loss(jnp.ones((3, 2)), jnp.ones((3, 2)), delta=0.0)
+
+
+def test_four_replicas_share_the_triples_work(monkeypatch):
+  """The compiled work of each, the gradient's gathers and all."""
+  # One block: the analysis counts a loop's body once, however often it runs.
+  monkeypatch.setattr(angle, "_CPU_ENTRIES", 2**30)
+
+  def flops(devices):
+    def gradient(logits):
+      def loss(logits):
+        output = ModelOutput(logits, ())
+        inputs = DistillInputs(
+          output, None, target_log_probs=logits, axis="replicas"
+        )
+        return angle.Term().apply({}, inputs)[0]
+
+      return jax.value_and_grad(loss)(logits)
+
+    lifted = jax.pmap(
+      gradient, axis_name="replicas", devices=jax.devices()[:devices]
+    )
+    compiled = lifted.lower(jnp.ones((devices, 64 // devices, 10))).compile()
+    analysis = compiled.cost_analysis()
+    return (analysis[0] if isinstance(analysis, list) else analysis)["flops"]
+
+  assert flops(4) == pytest.approx(flops(1) / 4, rel=0.1)
