@@ -169,14 +169,14 @@ def _prepare(argv: Sequence[str]) -> None:
 
 def _list(argv: Sequence[str]) -> None:
   parse(argv)
-  from amtml_jax import config, plugins
+  from amtml_jax import methods, plugins
 
   rows: dict[str, Any] = {
     "models": plugins.networks(),
     "adapters": plugins.names("adapters"),
     "terms": plugins.names("losses"),
     "data sources": plugins.names("data"),
-    "methods": config.METHODS,
+    "methods": methods.METHODS,
     "configs": configs(),
   }
   for kind, names in rows.items():

@@ -1,17 +1,8 @@
-"""What `amtml teach`, `distill`, `evaluate` and `run` do, from Python too.
-
-workdir/
-  config.json      what the student's run was started with
-  teachers/NAME/   one run a teacher: config.json, checkpoints, metrics
-  ensemble/        the teachers that are done
-  checkpoints/     the student's
-  metrics.jsonl    one line an evaluation
-  events/          the same for TensorBoard
-  summary.json     the result
-"""
+"""What `amtml teach`, `distill`, `evaluate` and `run` do, from Python too."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -19,7 +10,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from amtml_jax import config, ensemble, files, network, plugins, report
+from amtml_jax import (
+  config,
+  ensemble,
+  files,
+  network,
+  plugins,
+  report,
+  workdirs,
+)
 from amtml_jax.data import splits
 from amtml_jax.ensemble import Ensemble, Teacher
 from amtml_jax.errors import DamagedError, UserError
@@ -27,20 +26,6 @@ from amtml_jax.evaluate import STUDENT
 from amtml_jax.plan import Plan, check_batch
 from amtml_jax.progress import View
 from amtml_jax.train import Training
-
-CONFIG = "config.json"
-# What may differ when a workdir is used again: none of it changes what a
-# training ends with. Data and teachers are known by their fingerprints.
-FREE = (
-  "checkpoint_every",
-  "data.folder",
-  "devices",
-  "ensemble",
-  "evaluate_every",
-  "keep",
-  "parallel",
-  "steps_per_dispatch",
-)
 
 
 def load(data: config.Data) -> splits.Splits:
@@ -63,42 +48,6 @@ def load(data: config.Data) -> splits.Splits:
   return made
 
 
-def identity(run: config.Run, data: splits.Splits) -> dict[str, Any]:
-  """What makes a run this run: every value of it, and its data."""
-  return {
-    **files.plain(config.as_dict(run)),
-    "data_fingerprint": data.fingerprint,
-  }
-
-
-def differences(before: Any, now: Any, key: str = "") -> list[tuple]:
-  """(key, before, now) for every leaf that matters and is not the same."""
-  if isinstance(before, dict) and isinstance(now, dict):
-    found = []
-    for name in {**before, **now}:
-      inner = f"{key}.{name}" if key else name
-      found += differences(before.get(name), now.get(name), inner)
-    return found
-  return [] if before == now or key in FREE else [(key, before, now)]
-
-
-def check_config(now: dict[str, Any], workdir: pathlib.Path) -> None:
-  """Refuses a workdir of another run; more epochs extend one."""
-  path = files.writable(workdir) / CONFIG
-  if not path.exists():
-    return
-  before = files.read_json(path, "the run's config")
-  for key, was, is_ in differences(before, now):
-    longer = key == "epochs" and is_ > was
-    if longer and now["adapter"]["schedule"] == "joint":
-      continue
-    raise UserError(
-      f"--workdir={workdir} holds a run with {key}={was!r}, not {is_!r}; "
-      "use another --workdir, or the config it was started with"
-      + (" (two_stage cannot be extended)" if longer else "")
-    )
-
-
 def train(
   run: config.Run,
   data: splits.Splits,
@@ -109,10 +58,10 @@ def train(
   """Trains one network to its end, going on from where the workdir stands."""
   plan = Plan(run, data, teachers)
   plan.check()
-  now = identity(run, data)
-  check_config(now, workdir)
+  now = workdirs.identity(run, data)
+  workdirs.check_config(now, workdir)
   training = Training(plan, workdir, view)
-  files.write_json(workdir / CONFIG, now)
+  files.write_json(workdir / workdirs.CONFIG, now)
   name = network.split_name(run.student)[0]
   with view.phase(name, plan.steps, training.at.step) as line:
     training.run(line)
@@ -133,17 +82,17 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
     for spec in run.teachers
   }
   student = load(run.data)
-  data = student if not run.data.labels_per_class else load(_first(alone).data)
+  # However few labels the student sees, the teachers see all.
+  whole = dataclasses.replace(run.data, labels_per_class=0)
+  data = student if whole == run.data else load(whole)
   folder = files.writable(workdir) / "ensemble"
-  there = _there(folder, view)
-  wrong = {
-    name: there[name].config
-    for name, own in alone.items()
-    if name in there and differences(there[name].config, identity(own, data))
-  }
-  if wrong and (workdir / CONFIG).exists():
-    name = next(iter(wrong))
-    key, was, is_ = differences(wrong[name], identity(alone[name], data))[0]
+  there = _whole_teachers(folder, view)
+  wrong = {}
+  for name in set(there) & set(alone):
+    now = workdirs.identity(alone[name], data)
+    wrong |= {name: d for d in workdirs.differences(there[name].config, now)}
+  if wrong and (workdir / workdirs.CONFIG).exists():
+    name, (key, was, is_) = min(wrong.items())
     raise UserError(
       f"--workdir={workdir} holds a student of teacher {name} with "
       f"{key}={was!r}, not {is_!r}; use another --workdir"
@@ -166,11 +115,7 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
   return ensemble.restore(folder, run.teachers)
 
 
-def _first(runs: dict[str, config.Run]) -> config.Run:
-  return next(iter(runs.values()))
-
-
-def _there(folder: pathlib.Path, view: View) -> dict[str, Teacher]:
+def _whole_teachers(folder: pathlib.Path, view: View) -> dict[str, Teacher]:
   """The teachers of a workdir's own ensemble that are whole."""
   if not (folder / ensemble.MANIFEST).exists():
     return {}
@@ -220,7 +165,7 @@ def _graduate(training: Training, data: splits.Splits) -> tuple[Teacher, Any]:
     test_accuracy=test[STUDENT]["accuracy"],
     parameters=ensemble.count_parameters(variables),
     fingerprint="",
-    config=identity(plan.run, data),
+    config=workdirs.identity(plan.run, data),
   )
   return entry, variables
 
@@ -243,7 +188,7 @@ def distill(
   """
   run = config.resolve(settings)
   teachers, data = teachers_of(run, workdir), load(run.data)
-  before = _finished(run, data, teachers, workdir)
+  before = workdirs.finished(run, data, teachers, workdir)
   if before:
     view.say(f"{workdir} is done already; more config.epochs extend it")
     return before
@@ -261,13 +206,13 @@ def evaluate(
 ) -> dict[str, Any]:
   """Evaluates a finished run on the test split again."""
   run = config.resolve(settings)
-  if not (workdir / CONFIG).exists():
+  if not (workdir / workdirs.CONFIG).exists():
     raise UserError(
       f"there is no run in --workdir={workdir}; train one with `amtml run`"
     )
   teachers, data = teachers_of(run, workdir), load(run.data)
   plan = Plan(run, data, teachers)
-  check_config(identity(run, data), workdir)
+  workdirs.check_config(workdirs.identity(run, data), workdir)
   training = Training(plan, workdir, view)
   if not training.finished:
     raise UserError(
@@ -284,23 +229,3 @@ def run(
   if config.resolve(settings).needs_teachers:
     teach(settings, workdir, view)
   return distill(settings, workdir, view)
-
-
-def _finished(
-  run: config.Run,
-  data: splits.Splits,
-  teachers: Ensemble | None,
-  workdir: pathlib.Path,
-) -> dict[str, Any] | None:
-  """The summary of this very run, under these very teachers."""
-  path = workdir / report.SUMMARY
-  if not path.exists() or not (workdir / CONFIG).exists():
-    return None
-  summary = files.read_json(path, "the summary")
-  saved = [[n, t["fingerprint"]] for n, t in summary["teachers"].items()]
-  same = saved == (teachers.fingerprints if teachers else [])
-  before = files.read_json(workdir / CONFIG, "the run's config")
-  done = summary["run"]["epochs"] == run.epochs
-  if same and done and not differences(before, identity(run, data)):
-    return summary
-  return None

@@ -10,20 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amtml_jax import network, plugins
+from amtml_jax.checks import at, check, known, number, whole
 from amtml_jax.defaults import defaults, optimizer
-from amtml_jax.errors import UserError
+from amtml_jax.methods import METHODS
 
-# method -> adapter and term weights; "ratio" stands for λ, "rest" for 1-λ.
-_KD = {"cross_entropy": "rest", "kd": "ratio"}
-METHODS: dict[str, dict[str, Any]] = {
-  "alone": dict(adapter="uniform", terms={"cross_entropy": 1.0}),
-  "okd": dict(adapter="single", terms=_KD),
-  "at": dict(adapter="single", terms={**_KD, "attention": 1.0}),
-  "rkd": dict(adapter="single", terms={**_KD, "distance": 1.0, "angle": 2.0}),
-  "avgmkd": dict(adapter="uniform", terms=_KD),
-  "ebkd": dict(adapter="entropy", terms=_KD),
-  "amtml": dict(adapter="latent", terms={**_KD, "angle": 1.0, "hint": 1.0}),
-}
 # The two-stage schedule's first stage, as a share of the epochs.
 FIRST_STAGE = 0.4
 
@@ -135,65 +125,19 @@ class Run:
     )
 
 
-def _check(holds: bool, sentence: str) -> None:
-  if not holds:
-    raise UserError(sentence)
-
-
-def _known(value: str, known: tuple[str, ...], key: str) -> None:
-  _check(
-    value in known,
-    f"config.{key}={value!r} is not known; known: {', '.join(known)}",
-  )
-
-
-def _whole(config: ConfigDict, key: str, least: int) -> int:
-  value = config
-  for part in key.split("."):
-    value = value[part]
-  _check(
-    isinstance(value, int) and not isinstance(value, bool) and value >= least,
-    f"config.{key}={value!r} must be a whole number of at least {least}",
-  )
-  return value
-
-
-def _number(
-  config: ConfigDict, key: str, low: float, high: float, *, open_low=False
-) -> float:
-  value = config
-  for part in key.split("."):
-    value = value[part]
-  inside = (
-    isinstance(value, int | float)
-    and not isinstance(value, bool)
-    and math.isfinite(value)
-    and (value > low if open_low else value >= low)
-    and value <= high
-  )
-  bound = "above" if open_low else "of at least"
-  upper = "" if high == math.inf else f" and at most {high:g}"
-  _check(
-    inside, f"config.{key}={value!r} must be a number {bound} {low:g}{upper}"
-  )
-  return float(value)
-
-
 def _optimizer(config: ConfigDict, key: str) -> Optimizer:
-  values = config
-  for part in key.split("."):
-    values = values[part]
+  values = at(config, key)
   _check_keys(values, optimizer(), key)
-  _number(config, f"{key}.learning_rate", 0.0, math.inf, open_low=True)
+  number(config, f"{key}.learning_rate", 0.0, math.inf, open_low=True)
   for name in ("weight_decay", "clip_norm"):
-    _number(config, f"{key}.{name}", 0.0, math.inf)
+    number(config, f"{key}.{name}", 0.0, math.inf)
   for name in ("momentum", "ema"):
-    _number(config, f"{key}.{name}", 0.0, 0.99999)
-  _number(config, f"{key}.decay", 0.0, 1.0)
-  _whole(config, f"{key}.warmup_epochs", 0)
-  _known(values.schedule, ("step", "cosine", "constant"), f"{key}.schedule")
+    number(config, f"{key}.{name}", 0.0, 0.99999)
+  number(config, f"{key}.decay", 0.0, 1.0)
+  whole(config, f"{key}.warmup_epochs", 0)
+  known(values.schedule, ("step", "cosine", "constant"), f"{key}.schedule")
   milestones = tuple(values.milestones)
-  _check(
+  check(
     all(isinstance(m, int | float) and 0 < m < 1 for m in milestones),
     f"config.{key}.milestones={milestones!r} must be shares of the epochs, "
     "between 0 and 1",
@@ -202,7 +146,7 @@ def _optimizer(config: ConfigDict, key: str) -> Optimizer:
 
 
 def _terms(config: ConfigDict, method: dict[str, Any]) -> tuple[Term, ...]:
-  ratio = _number(config, "kd.ratio", 0.0, 1.0)
+  ratio = number(config, "kd.ratio", 0.0, 1.0)
   symbols = {"ratio": ratio, "rest": 1.0 - ratio}
   built = []
   for label in config.terms:
@@ -211,7 +155,7 @@ def _terms(config: ConfigDict, method: dict[str, Any]) -> tuple[Term, ...]:
       preset = method["terms"].get(label, 0.0)
       weight = symbols.get(preset, preset)
     else:
-      weight = _number(config, f"terms.{label}", 0.0, math.inf)
+      weight = number(config, f"terms.{label}", 0.0, math.inf)
     if weight:
       settings = dict(config.get(label, {}))
       plugin = settings.pop("plugin", label)
@@ -220,12 +164,14 @@ def _terms(config: ConfigDict, method: dict[str, Any]) -> tuple[Term, ...]:
       if plugin == "hint":
         settings["mapping"] = _mapping(settings["mapping"])
       built.append(Term(label, plugin, float(weight), settings))
-  _check(bool(built), "every weight in config.terms is 0: nothing to learn")
+  check(bool(built), "every weight in config.terms is 0: nothing to learn")
   return tuple(built)
 
 
-def _mapping(mapping: str) -> str | tuple[int | str, ...]:
-  """A strategy's name, or the stages that a comma separates."""
+def _mapping(mapping: str | tuple) -> str | tuple[int | str, ...]:
+  """A strategy's name, or the stages, as a tuple or between commas."""
+  if not isinstance(mapping, str):
+    return tuple(mapping)
   if mapping in ("better_high", "better_low", "random"):
     return mapping
   parts = [p.strip() for p in mapping.split(",")]
@@ -240,19 +186,19 @@ def _fields(plugin: type, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _check_keys(values: ConfigDict, known: ConfigDict, prefix: str) -> None:
   for key in known:
-    _check(key in values, f"config.{prefix}.{key} is missing")
+    check(key in values, f"config.{prefix}.{key} is missing")
 
 
 def _networks(config: ConfigDict) -> tuple[str, ...]:
   teachers = tuple(config.teachers)
   names = [network.split_name(t)[0] for t in teachers]
   for name in names:
-    _check(
+    check(
       names.count(name) == 1,
       f"config.teachers names {name!r} twice; give each its own label, as in "
       f"('a={name}', 'b={name}')",
     )
-    _check(
+    check(
       "/" not in name and name not in (".", ".."),
       f"config.teachers: {name!r} cannot be a folder's name",
     )
@@ -264,61 +210,61 @@ def _networks(config: ConfigDict) -> tuple[str, ...]:
 def resolve(config: ConfigDict) -> Run:
   """Checks a config and says everything that it leaves to its method."""
   for key in defaults():
-    _check(key in config, f"config.{key} is missing")
-  _known(config.method, tuple(METHODS), "method")
-  _known(config.dtype, ("float32", "bfloat16", "float64"), "dtype")
-  _known(config.parallel, ("pmap",), "parallel")
-  _known(config.adapter.schedule, ("joint", "two_stage"), "adapter.schedule")
+    check(key in config, f"config.{key} is missing")
+  known(config.method, tuple(METHODS), "method")
+  known(config.dtype, ("float32", "bfloat16", "float64"), "dtype")
+  known(config.parallel, ("pmap",), "parallel")
+  known(config.adapter.schedule, ("joint", "two_stage"), "adapter.schedule")
   method = METHODS[config.method]
   settings = dict(config.adapter)
   name = settings.pop("name") or method["adapter"]
   adapter = Adapter(
     name=name,
-    learning_rate=_number(
+    learning_rate=number(
       config, "adapter.learning_rate", 0.0, math.inf, open_low=True
     ),
     schedule=settings.pop("schedule"),
-    l2=_number(config, "adapter.l2", 0.0, math.inf),
+    l2=number(config, "adapter.l2", 0.0, math.inf),
     settings=_fields(plugins.find("adapters", name), settings),
   )
   plugins.find("data", config.data.source)
   for key in ("angle.delta", "distance.delta", "adapter.init_scale"):
-    _number(config, key, 0.0, math.inf, open_low=True)
+    number(config, key, 0.0, math.inf, open_low=True)
   for key in ("hint.seed", "data.split_seed", "teacher.seed"):
-    _whole(config, key, 0)
-  _number(config, "data.validation", 0.0, 0.5, open_low=True)
+    whole(config, key, 0)
+  number(config, "data.validation", 0.0, 0.5, open_low=True)
   for key in ("image_size", "labels_per_class", "train_size", "pad"):
-    _whole(config, f"data.{key}", 0)
+    whole(config, f"data.{key}", 0)
   terms = _terms(config, method)
   teachers = _networks(config)
   run = Run(
-    seed=_whole(config, "seed", 0),
+    seed=whole(config, "seed", 0),
     method=config.method,
     student=config.student,
     teachers=teachers,
     ensemble=config.ensemble,
-    epochs=_whole(config, "epochs", 1),
-    batch_size=_whole(config, "batch_size", 1),
+    epochs=whole(config, "epochs", 1),
+    batch_size=whole(config, "batch_size", 1),
     dtype=config.dtype,
-    temperature=_number(config, "kd.temperature", 0.0, math.inf, open_low=True),
+    temperature=number(config, "kd.temperature", 0.0, math.inf, open_low=True),
     terms=terms,
     adapter=adapter,
     optimizer=_optimizer(config, "optimizer"),
     data=Data(**config.data.to_dict()),
-    evaluate_every=_whole(config, "evaluate_every", 1),
-    checkpoint_every=_whole(config, "checkpoint_every", 1),
-    keep=_whole(config, "keep", 1),
+    evaluate_every=whole(config, "evaluate_every", 1),
+    checkpoint_every=whole(config, "checkpoint_every", 1),
+    keep=whole(config, "keep", 1),
     parallel=config.parallel,
-    devices=_whole(config, "devices", 0),
-    steps_per_dispatch=_whole(config, "steps_per_dispatch", 0),
+    devices=whole(config, "devices", 0),
+    steps_per_dispatch=whole(config, "steps_per_dispatch", 0),
   )
-  _check(
+  check(
     bool(teachers) or bool(config.ensemble) or not run.needs_teachers,
     "config.teachers is empty, but config.method="
     f"{config.method} has terms that need teachers; name some, or set "
     "config.method=alone",
   )
-  _check(
+  check(
     config.adapter.schedule == "joint" or run.epochs >= 2,
     "config.adapter.schedule=two_stage needs config.epochs of at least 2",
   )
@@ -341,10 +287,10 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     alone.teachers = ()
     alone.ensemble = ""
     # CRC-32 of the name: one seed a network, the same on every machine.
-    seed = _whole(config, "teacher.seed", 0)
+    seed = whole(config, "teacher.seed", 0)
     alone.seed = (seed + zlib.crc32(name.encode())) % 2**31
-    alone.epochs = _whole(config, "teacher.epochs", 1)
-    alone.batch_size = _whole(config, "teacher.batch_size", 1)
+    alone.epochs = whole(config, "teacher.epochs", 1)
+    alone.batch_size = whole(config, "teacher.batch_size", 1)
     _optimizer(config, "teacher.optimizer")
     alone.optimizer = config.teacher.optimizer
     # What only a student has must not tell one teacher from another.

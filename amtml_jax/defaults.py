@@ -31,7 +31,7 @@ def defaults() -> ConfigDict:
   return ConfigDict(
     dict(
       seed=0,  # initialisation and data order of the student
-      method="amtml",  # see config.METHODS
+      method="amtml",  # one of methods.METHODS
       student="resnet20",  # a network of `amtml list`, or label=network
       # Order gives the teachers' indices. label=network where two are alike.
       teachers=("resnet32", "resnet56", "resnet110"),

@@ -15,8 +15,8 @@ from amtml_jax import __version__, config, ensemble, files, metrics
 from amtml_jax.errors import DamagedError
 from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
 from amtml_jax.train import Training
+from amtml_jax.workdirs import SUMMARY
 
-SUMMARY = "summary.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # From the bottom up; a file imports only from rows above its own.
 LAYERS = (
-  ("errors", "types", "precision", "files"),
+  ("errors", "types", "precision", "files", "checks", "methods"),
   ("plugins", "parallel", "metrics", "progress", "interrupt"),
   ("defaults", "pooling", "pairwise", "dropout", "network"),
   ("config",),
@@ -18,7 +18,7 @@ LAYERS = (
   ("data", "models", "adapters", "losses", "optimizer", "checkpoint"),
   ("data.prepare",),
   ("ensemble", "objective"),
-  ("state",),
+  ("state", "workdirs"),
   ("step", "evaluate"),
   ("reachability",),
   ("plan",),

@@ -36,6 +36,26 @@ def test_a_weight_of_ones_own_wins_and_zero_is_not_built():
   )
 
 
+def test_a_term_of_ones_own_has_a_label_a_weight_and_settings():
+  settings = blobs()
+  with settings.unlocked():
+    settings.terms.mine = 0.5
+    settings.mine = {"plugin": "amtml_jax.losses.angle", "delta": 2.0}
+  run = config.resolve(settings)
+  mine = next(t for t in run.terms if t.label == "mine")
+  assert mine.plugin == "amtml_jax.losses.angle"
+  assert (mine.weight, mine.settings) == (0.5, {"delta": 2.0})
+
+
+@pytest.mark.parametrize("mapping", ["3, 1,stage2", (3, 1, "stage2")])
+def test_an_explicit_mapping(mapping):
+  settings = blobs()
+  with settings.ignore_type():
+    settings.hint.mapping = mapping
+  hint = next(t for t in config.resolve(settings).terms if t.label == "hint")
+  assert hint.settings["mapping"] == (3, 1, "stage2")
+
+
 @pytest.mark.parametrize(
   ("method", "adapter", "expected"),
   [

@@ -11,7 +11,7 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-CACHE = pathlib.Path(tempfile.gettempdir()) / "amtml_jax_tests_cache"
+CACHE = pathlib.Path(tempfile.gettempdir()) / f"amtml_jax_tests-{os.getuid()}"
 
 import jax  # noqa: E402  (the flags above must be set first)
 import pytest  # noqa: E402
