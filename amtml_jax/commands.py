@@ -90,7 +90,9 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
   wrong = {}
   for name in set(there) & set(alone):
     now = workdirs.identity(alone[name], data)
-    wrong |= {name: d for d in workdirs.differences(there[name].config, now)}
+    found = workdirs.differences(there[name].config, now)
+    if found:
+      wrong[name] = found[0]
   if wrong and (workdir / workdirs.CONFIG).exists():
     name, (key, was, is_) = min(wrong.items())
     raise UserError(
