@@ -265,6 +265,11 @@ def resolve(config: ConfigDict) -> Run:
     "config.method=alone",
   )
   check(
+    all(phase.terms for phase in run.phases()),
+    "config.adapter.schedule=two_stage drops the hints after its first stage, "
+    "and nothing else is in config.terms",
+  )
+  check(
     config.adapter.schedule == "joint" or run.epochs >= 2,
     "config.adapter.schedule=two_stage needs config.epochs of at least 2",
   )

@@ -24,6 +24,7 @@ from amtml_jax import (
 from amtml_jax.data import pipeline
 from amtml_jax.data.splits import Splits
 from amtml_jax.ensemble import Ensemble
+from amtml_jax.errors import UserError
 from amtml_jax.evaluate import Evaluator
 from amtml_jax.state import TrainState
 
@@ -42,6 +43,11 @@ def check_batch(
   replicas.rows(run.batch_size, key)
   size = len(splits.train.label)
   pipeline.rows_of(0, seed=0, size=size, batch=run.batch_size)
+  if not len(splits.validation.label):
+    raise UserError(
+      "no image is left for validation: every class has a single one; add "
+      "training images"
+    )
   return replicas
 
 

@@ -14,10 +14,10 @@ import statistics
 import sys
 
 from absl import flags
-from amtml_jax.configs import digits
 from rich.table import Table
 
 from amtml_jax import commands, files
+from amtml_jax.configs import digits
 from amtml_jax.progress import View
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/few_labels", "where to write")

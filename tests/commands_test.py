@@ -127,11 +127,11 @@ def test_another_ensemble_is_not_done_already(copy, tmp_path):
     commands.run(settings, copy, View())
 
 
-def write_npz(path, seed):
+def write_npz(path, seed, train=60):
   rng = np.random.default_rng(seed)
   arrays = {
     f"{split}_{what}": value
-    for split, n in (("train", 60), ("test", 12))
+    for split, n in (("train", train), ("test", 12))
     for what, value in (
       ("images", rng.integers(0, 256, (n, 4, 4, 1), dtype=np.uint8)),
       ("labels", np.arange(n) % 3),
@@ -152,6 +152,19 @@ def test_other_data_is_refused(tmp_path):
   (tmp_path / "0.npz").rename(tmp_path / "moved.npz")
   moved = blobs(**settings, data__folder=str(tmp_path / "moved.npz"))
   commands.run(moved, tmp_path / "run", View())
+
+
+def test_a_set_that_leaves_no_validation_is_refused(tmp_path):
+  write_npz(tmp_path / "three.npz", 0, train=3)
+  settings = blobs(
+    data__source="npz",
+    data__folder=str(tmp_path / "three.npz"),
+    method="alone",
+    batch_size=1,
+    devices=1,
+  )
+  with pytest.raises(UserError, match="no image is left for validation"):
+    commands.run(settings, tmp_path / "run", View())
 
 
 def test_a_missing_test_split_is_known_before_a_teacher_is_trained(tmp_path):

@@ -117,6 +117,16 @@ def test_a_teacher_is_a_student_alone_with_a_seed_of_its_own():
     ({"teacher__optimizer__decay": -1.0}, "teacher.optimizer.decay=-1.0"),
     ({"adapter__schedule": "both"}, "adapter.schedule='both'"),
     ({"adapter__schedule": "two_stage", "epochs": 1}, "epochs of at least 2"),
+    (
+      {
+        "adapter__schedule": "two_stage",
+        "adapter__name": "uniform",
+        "terms__kd": 0.0,
+        "terms__angle": 0.0,
+        "terms__cross_entropy": 0.0,
+      },
+      "two_stage drops the hints",
+    ),
     ({"teachers": ()}, "config.teachers is empty"),
     ({"teachers": ("a/b=cnn",)}, "cannot be a folder's name"),
     ({"student": "tests.nothing"}, "no model called 'tests.nothing'"),
