@@ -138,5 +138,5 @@ def table(summary: dict[str, Any]) -> Table:
   student = summary["student"]
   row(f"student {student['name']}", student, "bold")
   if summary["best"]:
-    row(f"  at its best, step {summary['best']['step']}", summary["best"])
+    row(f"  best, step {summary['best']['step']}", summary["best"])
   return out
