@@ -213,7 +213,7 @@ def resolve(config: ConfigDict) -> Run:
     check(key in config, f"config.{key} is missing")
   known(config.method, tuple(METHODS), "method")
   known(config.dtype, ("float32", "bfloat16", "float64"), "dtype")
-  known(config.parallel, ("pmap",), "parallel")
+  known(config.parallel, ("pmap", "jit"), "parallel")
   known(config.adapter.schedule, ("joint", "two_stage"), "adapter.schedule")
   method = METHODS[config.method]
   settings = dict(config.adapter)

@@ -95,7 +95,7 @@ def defaults() -> ConfigDict:
       evaluate_every=1,  # epochs; validation, and a line in metrics.jsonl
       checkpoint_every=1,  # epochs
       keep=2,  # newest checkpoints kept, beside the best
-      parallel="pmap",
+      parallel="pmap",  # pmap | jit: how the step is spread over devices
       devices=0,  # local devices to use; 0: all
       steps_per_dispatch=0,  # 0: by the backend, see parallel.py
     )

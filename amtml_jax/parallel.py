@@ -39,18 +39,29 @@ def all_rows(x: jax.Array, axis: str | None) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Replicas:
-  """The local devices that share every batch, lifted by pmap.
+  """The local devices that share every batch.
 
-  A lifted function sees its own rows of what is sharded and the whole of
-  everything else, and returns the same value on every replica.
+  Under pmap a lifted function sees its own rows of what is sharded, and says
+  its sums and gathers itself. Under jit it sees all rows, as on one device, and
+  the compiler spreads them.
+
+  Attributes:
+    devices: in the order of their rows.
+    lift: `pmap` or `jit`.
   """
 
   devices: tuple[jax.Device, ...]
+  lift: str = "pmap"
 
   @property
   def count(self) -> int:
     """How many devices share a batch."""
     return len(self.devices)
+
+  @property
+  def axis(self) -> str | None:
+    """The name that sums and gathers need, None where they need none."""
+    return AXIS if self.lift == "pmap" else None
 
   def rows(self, batch_size: int, key: str = "batch_size") -> int:
     """Each device's rows of a batch; what does not divide is refused."""
@@ -62,19 +73,24 @@ class Replicas:
       )
     return batch_size // self.count
 
+  def _sharding(self, *axes: str | None) -> jax.sharding.NamedSharding:
+    mesh = jax.sharding.Mesh(np.asarray(self.devices), (AXIS,))
+    spec = jax.sharding.PartitionSpec(*axes)
+    return jax.sharding.NamedSharding(mesh, spec)
+
   def place(self, tree: Tree) -> Tree:
     """Copies a tree to every device.
 
     Placed before the first call, it has the sharding that later calls have,
     so that nothing compiles twice.
     """
-    mesh = jax.sharding.Mesh(np.asarray(self.devices), (AXIS,))
-    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.device_put(tree, spec)
+    return jax.device_put(tree, self._sharding())
 
   def shard(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
-    """`(..., N, ...)` -> `(..., D, N / D, ...)`, consecutive rows together."""
+    """Consecutive rows together: `(..., N)` -> `(..., D, N / D)` for pmap."""
     n = self.rows(rows.shape[axis])
+    if self.lift == "jit":
+      return rows
     shape = (*rows.shape[:axis], self.count, n, *rows.shape[axis + 1 :])
     return rows.reshape(shape)
 
@@ -84,8 +100,8 @@ class Replicas:
     Returns:
       A compiled `(state, teachers, data, rows, epochs, count) -> (state,
       parts)` that runs `count` of at most `steps` steps in one dispatch;
-      `rows` is `(steps, D, N / D)`, `epochs` `(steps,)`, and every part comes
-      back as `(steps,)`. The state is donated.
+      `rows` is `shard` of `(steps, N)`, `epochs` `(steps,)`, and every part
+      comes back as `(steps,)`. The state is donated.
     """
 
     def one(state, teachers, data, rows, epochs, count):
@@ -109,8 +125,17 @@ class Replicas:
       # A dynamic trip count: the shorter last dispatch compiles nothing.
       return jax.lax.fori_loop(0, count, run, (state, buffer))
 
+    lifted = one if steps == 1 else many
+    if self.lift == "jit":
+      whole, spread = self._sharding(), self._sharding(None, AXIS)
+      return jax.jit(
+        lifted,
+        in_shardings=(whole, whole, whole, spread, whole, whole),
+        out_shardings=whole,
+        donate_argnums=(0,),
+      )
     return jax.pmap(
-      one if steps == 1 else many,
+      lifted,
       axis_name=AXIS,
       in_axes=(None, None, None, 1, None, None),
       out_axes=(None, None),
@@ -122,14 +147,21 @@ class Replicas:
     """Lifts `sums(variables, data, rows, mask) -> sums over its rows`.
 
     Returns:
-      A compiled function of `(D, N / D)` rows and mask whose result is summed
+      A compiled function of `shard`ed rows and mask whose result is summed
       over the replicas.
     """
 
     def total(variables, data, rows, mask):
       local = sums(variables, data, rows, mask)
-      return jax.tree.map(lambda x: all_sum(x, AXIS), local)
+      return jax.tree.map(lambda x: all_sum(x, self.axis), local)
 
+    if self.lift == "jit":
+      whole, spread = self._sharding(), self._sharding(AXIS)
+      return jax.jit(
+        total,
+        in_shardings=(whole, whole, spread, spread),
+        out_shardings=whole,
+      )
     return jax.pmap(
       total,
       axis_name=AXIS,
@@ -139,7 +171,7 @@ class Replicas:
     )
 
 
-def replicas(devices: int = 0) -> Replicas:
+def replicas(devices: int = 0, lift: str = "pmap") -> Replicas:
   """The first `devices` local devices; all of them with 0."""
   local = jax.local_devices()
   if devices > len(local):
@@ -147,7 +179,7 @@ def replicas(devices: int = 0) -> Replicas:
       f"config.devices={devices}, but this machine has {len(local)}; set it to "
       "0 to use all"
     )
-  return Replicas(tuple(local[: devices or None]))
+  return Replicas(tuple(local[: devices or None]), lift)
 
 
 def steps_per_dispatch(asked: int, epoch: int) -> int:

@@ -39,7 +39,7 @@ def check_batch(
     splits: the data.
     key: of the config, for the sentence.
   """
-  replicas = parallel.replicas(run.devices)
+  replicas = parallel.replicas(run.devices, run.parallel)
   replicas.rows(run.batch_size, key)
   size = len(splits.train.label)
   pipeline.rows_of(0, seed=0, size=size, batch=run.batch_size)
@@ -97,7 +97,7 @@ class Plan:
       splits.mean,
       splits.std,
       dtype=run.dtype,
-      axis=parallel.AXIS,
+      axis=self.replicas.axis,
     )
     teachers, ranking = (), ()
     if ensemble is not None:
@@ -108,7 +108,7 @@ class Plan:
         first=phase.first * self.epoch,
         last=phase.last * self.epoch,
         objective=objective.build(
-          run, phase.terms, student, teachers, ranking, axis=parallel.AXIS
+          run, phase.terms, student, teachers, ranking, axis=self.replicas.axis
         ),
         optimizer=optimizer.build(
           run.optimizer,

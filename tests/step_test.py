@@ -108,11 +108,6 @@ def test_four_devices_give_the_step_of_one():
   assert_same_step(one, four, 1e-5)
 
 
-def test_four_devices_give_the_step_of_one_in_double(x64):
-  one, four = one_and_four("float64")
-  assert_same_step(one, four, 1e-12)
-
-
 def test_the_total_is_the_weighted_sum_of_its_parts():
   run, goal = build(blobs(student="tests.tinynet", **ALL_TERMS))
   _, current, frozen = start(run, goal)

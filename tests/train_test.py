@@ -150,11 +150,12 @@ def compilations():
     logger.propagate = True
 
 
+@pytest.mark.parametrize("lift", ["pmap", "jit"])
 @pytest.mark.parametrize("per_dispatch", [1, 2])
 def test_init_step_and_evaluation_compile_once_each(
-  per_dispatch, teachers, tmp_path
+  per_dispatch, lift, teachers, tmp_path
 ):
-  settings = blobs(epochs=3, steps_per_dispatch=per_dispatch)
+  settings = blobs(epochs=3, steps_per_dispatch=per_dispatch, parallel=lift)
   go = training(settings, teachers, tmp_path)
   with compilations() as names:
     go.run(Line(View(), "student", 9, 0))
