@@ -96,7 +96,7 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
   if wrong and (workdir / workdirs.CONFIG).exists():
     name, (key, was, is_) = min(wrong.items())
     raise UserError(
-      f"--workdir={workdir} holds a student of teacher {name} with "
+      f"--workdir={workdir} holds a student, and its teacher {name} with "
       f"{key}={was!r}, not {is_!r}; use another --workdir"
     )
   missing = [n for n in alone if n not in there or n in wrong]

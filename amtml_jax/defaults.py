@@ -114,5 +114,11 @@ def arguments(text: str, **known: int | float | str) -> dict:
     key, _, value = pair.partition("=")
     if key not in known:
       raise ValueError(f"no argument {key!r}; known: {', '.join(known)}")
-    values[key] = type(known[key])(value)
+    kind = type(known[key])
+    try:
+      values[key] = kind(value)
+    except ValueError:
+      raise ValueError(
+        f"the argument {pair} of --config needs a value of type {kind.__name__}"
+      ) from None
   return values

@@ -148,6 +148,7 @@ class Training:
       ):
         self._save()
       if self._interrupt.asked:
+        self.saved.wait()
         raise InterruptedRun(
           f"stopped at step {self.at.step} of {self.plan.steps} and saved; "
           "the same command goes on from there"
@@ -207,11 +208,12 @@ class Training:
     if bad:
       saved = self.saved.steps()
       raise DivergedError(
-        f"{bad[1]} turned {bad[2]} at step {first + bad[0] + 1}; the "
+        f"{self._line.name}: {bad[1]} turned {bad[2]} at step "
+        f"{first + bad[0] + 1}; the "
         + (f"checkpoint of step {saved[-1]} is" if saved else "run was not")
         + (" good" if saved else " saved yet")
-        + "; a smaller config.optimizer.learning_rate, or "
-        "config.optimizer.clip_norm, may help"
+        + "; a smaller learning_rate or a clip_norm may help, in "
+        "config.optimizer or, for a teacher, in config.teacher.optimizer"
       )
     metrics.add(self.at.sums, parts)
     latest = {n: float(v[-1] / c[-1]) for n, (v, c) in parts.items()}

@@ -56,9 +56,13 @@ def differences(before: Any, now: Any, key: str = "") -> list[tuple]:
 
 
 def check_config(now: dict[str, Any], workdir: pathlib.Path) -> None:
-  """Refuses a workdir of another run; more epochs extend one."""
+  """Refuses a workdir of another run; more epochs extend one.
+
+  A run that saved no state yet is no run: it may start with another config.
+  """
   path = files.writable(workdir) / CONFIG
-  if not path.exists():
+  started = any((workdir / "checkpoints").glob("[0-9]*"))
+  if not (path.exists() and started):
     return
   before = files.read_json(path, "the run's config")
   for key, was, is_ in differences(before, now):

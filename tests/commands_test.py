@@ -182,7 +182,7 @@ def test_a_missing_test_split_is_known_before_a_teacher_is_trained(tmp_path):
 
 def test_teachers_of_a_student_that_is_there_are_not_taught_again(copy):
   before = (copy / "ensemble" / "manifest.json").read_bytes()
-  with pytest.raises(UserError, match="student of teacher a with epochs=8"):
+  with pytest.raises(UserError, match="its teacher a with epochs=8"):
     commands.run(blobs(teacher__epochs=9), copy, View())
   assert (copy / "ensemble" / "manifest.json").read_bytes() == before
   assert commands.run(blobs(), copy, View())["student"]["step"] == 6

@@ -160,6 +160,11 @@ def test_a_missing_key_is_named():
     config.resolve(settings)
 
 
+def test_an_argument_of_another_type_is_named():
+  with pytest.raises(ValueError, match=r"labels=ten of --config .* type int"):
+    arguments("labels=ten", labels=0)
+
+
 def test_arguments_have_their_defaults_type():
   assert arguments("labels=3", labels=0, method="x") == {
     "labels": 3,

@@ -176,10 +176,22 @@ def test_steps_in_one_dispatch_are_the_same_steps(teachers, tmp_path):
 def test_a_nan_stops_with_step_and_term_and_saves_nothing(teachers, tmp_path):
   settings = blobs(optimizer__learning_rate=1e30, epochs=4)
   with pytest.raises(
-    DivergedError, match=r"turned (nan|inf) at step [23]; the run was not saved"
+    DivergedError,
+    match=r"student: \w+ turned (nan|inf) at step [23]; the run was not saved",
   ):
     finish(settings, teachers, tmp_path)
   assert training(blobs(), teachers, tmp_path).at.step == 0
+
+
+def test_a_run_that_saved_nothing_may_start_with_another_config(tmp_path):
+  def alone(rate):
+    return config.resolve(blobs(method="alone", optimizer__learning_rate=rate))
+
+  data = commands.load(alone(1.0).data)
+  with pytest.raises(DivergedError):
+    commands.train(alone(1e30), data, None, tmp_path, View())
+  go = commands.train(alone(0.01), data, None, tmp_path, View())
+  assert go.finished
 
 
 def test_damage_is_noticed_and_the_checkpoint_before_is_used(
