@@ -32,6 +32,7 @@ setup(
   install_requires=[
     "absl-py>=2.1",
     "flax>=0.12,<0.14",
+    "grain>=0.2.18,<0.3",
     "jax>=0.10,<0.13",
     "ml-collections>=1.1",
     "numpy>=2.0",
@@ -47,6 +48,7 @@ setup(
   ],
   extras_require={
     "tests": [
+      "hypothesis>=6.130",
       "jaxtyping>=0.3",
       "pytest>=8.3",
       "pytest-xdist>=3.6",
@@ -55,6 +57,8 @@ setup(
     ],
     "cuda12": ["jax[cuda12]>=0.10,<0.13"],
     "cuda13": ["jax[cuda13]>=0.10,<0.13"],
+    # For experiments/benchmark.py alone; the package never imports it.
+    "torch": ["torch>=2.6"],
     "tpu": ["jax[tpu]>=0.10,<0.13"],
   },
   entry_points={"console_scripts": ["amtml=amtml_jax.cli:main"]},

@@ -1,104 +1,53 @@
-"""Saving and restoring by Orbax, and knowing damage from data.
-
-Orbax itself restores flipped bytes silently as wrong values, so a hash of the
-leaves travels with every tree and is checked when it comes back.
-"""
+"""The states of a run: saved in the background, restored if they are whole."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import json
+import os
 import pathlib
+import re
+import shutil
 import time
 from typing import Any
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from amtml_jax.errors import DamagedError, UserError
+from amtml_jax import files, processes, trees
+from amtml_jax.errors import (
+  DamagedError,
+  DivergedError,
+  NotSavedError,
+  UserError,
+)
 
 VALIDATION = "validation_accuracy"
 
 
-def _is_key(leaf: Any) -> bool:
-  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def why_not_written(error: Exception) -> str:
+  """The system's own words where there are some: `No space left on device`."""
+  # TensorStore tells the number inside a long sentence of its own.
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  number = int(code[1]) if code else getattr(error, "errno", None)
+  if number in errno.errorcode:
+    return os.strerror(number)
+  return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
 
-def to_host(tree: Any) -> Any:
-  """A copy in host memory of its own; typed keys as their counters.
-
-  A copy, because the arrays are donated to the next step while Orbax still
-  writes, and on a CPU a view would be of that very memory.
-  """
-  data = jax.tree.map(
-    lambda x: jax.random.key_data(x) if _is_key(x) else x, tree
-  )
-  return jax.tree.map(lambda x: np.array(x, copy=True), jax.device_get(data))
-
-
-def from_host(tree: Any, like: Any) -> Any:
-  """The inverse of `to_host`; `like` says where the keys are."""
-  return jax.tree.map(
-    lambda x, was: jax.random.wrap_key_data(x) if _is_key(was) else x,
-    tree,
-    like,
-  )
-
-
-def fingerprint(tree: Any) -> str:
-  """SHA-256 over every leaf's path, type, shape and bytes."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.ascontiguousarray(leaf)
-    head = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};"
-    digest.update(head.encode())
-    digest.update(array.tobytes())
-  return digest.hexdigest()
-
-
-def structure(tree: Any) -> str:
-  """SHA-256 over every leaf's path, type and shape: what network it is of."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  lines = [
-    f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
-    for path, leaf in leaves
-  ]
-  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _empty(like: Any) -> Any:
-  """Host arrays of the shapes that a restore expects."""
-  return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-
-
-def save_tree(folder: pathlib.Path, tree: Any) -> str:
-  """Writes one tree to a folder of its own; returns its fingerprint."""
-  host = to_host(tree)
-  with ocp.StandardCheckpointer() as saver:
-    saver.save(folder.absolute(), host, force=True)
-  return fingerprint(host)
-
-
-def restore_tree(folder: pathlib.Path, like: Any, expected: str) -> Any:
-  """Reads a tree back, to host memory, if it is what was written.
-
-  Raises:
-    DamagedError: it is not there, unreadable, or has another fingerprint.
-  """
+def _told(step: pathlib.Path) -> dict | None:
+  """What a checkpoint says of itself, if it is what was written."""
   try:
-    with ocp.StandardCheckpointer() as saver:
-      tree = saver.restore(folder.absolute(), _empty(like))
-  except Exception as error:  # Orbax raises a bare Exception on damage
-    reason = str(error).strip().splitlines()[0][:200] if str(error) else ""
-    raise DamagedError(
-      f"{folder} is missing or damaged ({type(error).__name__}: {reason})"
-    ) from None
-  if fingerprint(tree) != expected:
-    raise DamagedError(
-      f"{folder} is damaged: its fingerprint is not {expected}"
-    )
-  return tree
+    meta = json.loads((step / "meta" / "metadata").read_bytes())
+    metrics = json.loads((step / "metrics" / "metrics").read_bytes())
+    written = meta.pop("digest") == files.digest(meta)
+    same = metrics[VALIDATION] == meta["accuracy"]
+  except (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError),
+    RecursionError,  # brackets without end
+  ):
+    return None
+  return meta if written and same else None
 
 
 class Checkpoints:
@@ -106,6 +55,7 @@ class Checkpoints:
 
   def __init__(self, folder: pathlib.Path, keep: int):
     self.folder = folder.absolute()
+    self.damaged = self._set_aside()
     policy = preservation_policy.AnyPreservationPolicy(
       [
         preservation_policy.LatestN(keep),
@@ -121,50 +71,140 @@ class Checkpoints:
       ),
     )
 
-  def save(self, step: int, state: Any, meta: dict, accuracy: float) -> None:
-    """Copies the state and writes it in the background.
+  def _set_aside(self) -> tuple[int, ...]:
+    """Moves away what does not tell what it is, and says which steps.
 
-    What a step of that number holds already was found damaged, or it would
-    not be made again: it is moved aside, not removed.
+    One such step, damaged or half removed, and Orbax opens none of the others.
     """
-    if step in self._manager.all_steps():
+    self._clear()
+    steps, damaged = [], []
+    if processes.first():  # the others may look while this one moves
+      steps = self.steps()
+      damaged = [s for s in steps if _told(self.folder / str(s)) is None]
+    if processes.told(bool(steps) and steps == damaged):
+      raise self.all_damaged()
+    self._move(damaged)
+    return tuple(damaged)
+
+  def set_aside(self, steps: list[int]) -> None:
+    """Moves damaged steps to `damaged/`, so that nothing mistakes them.
+
+    Orbax saves no step that comes before one that is there.
+    """
+    self._move(steps)
+    self._manager.reload()
+
+  def _move(self, steps: list[int]) -> None:
+    for step in steps if processes.first() else ():
       aside = self.folder.with_name("damaged")
       aside.mkdir(exist_ok=True)
       kept = aside / f"{step}-{time.time_ns()}"
       (self.folder / str(step)).rename(kept)
-      self._manager.reload()
-    host = to_host(state)
-    meta = {
-      "progress": meta,
-      "fingerprint": fingerprint(host),
-      "structure": structure(host),
-    }
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
-      ),
-      metrics={VALIDATION: accuracy},
+    processes.meet("damaged steps moved aside")
+
+  def all_damaged(self) -> DamagedError:
+    """What to say when nothing can be restored."""
+    return DamagedError(
+      f"every checkpoint in {self.folder} is damaged; remove the folder to "
+      "start again"
     )
 
+  def save(self, step: int, state: Any, meta: dict, accuracy: float) -> None:
+    """Copies the state and writes it in the background; every process calls.
+
+    Raises:
+      DivergedError: the state is not finite; nothing is written.
+      NotSavedError: this save, or the one before, could not be written.
+    """
+    self.wait()
+    host = trees.to_host(state)
+    bad = trees.first_not_finite(host)
+    if bad:
+      raise DivergedError(
+        f"{bad} is no longer finite at step {step}; this state was not saved, "
+        f"{self.last()}"
+      )
+    meta = {
+      "progress": meta,
+      "accuracy": accuracy,
+      "fingerprint": trees.fingerprint(host),
+      "structure": trees.structure(host),
+    }
+    meta["digest"] = files.digest(meta)
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
+    )
+    try:
+      saved = self._manager.save(
+        step, args=args, metrics={VALIDATION: accuracy}
+      )
+    except Exception as error:  # OSError, ValueError of a full disk, ...
+      raise self._not_saved(error) from None
+    if not saved:  # it is older than what is there
+      raise self._not_saved(ValueError(f"step {step} is there already"))
+
   def wait(self) -> None:
-    """Until everything is on disk."""
-    self._manager.wait_until_finished()
+    """Until everything is on disk.
+
+    Raises:
+      NotSavedError: it could not be written.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:  # as in save
+      raise self._not_saved(error) from None
+
+  def check(self) -> None:
+    """Raises NotSavedError if the save in the background has failed."""
+    try:
+      self._manager.check_for_errors()
+    except Exception as error:  # as in save
+      raise self._not_saved(error) from None
+
+  def _not_saved(self, error: Exception) -> NotSavedError:
+    """Clears what a failed save left, and says what is there."""
+    self._clear()
+    return NotSavedError(
+      f"a checkpoint could not be written to {self.folder} "
+      f"({why_not_written(error)}); {self.last()}"
+    )
+
+  def _clear(self) -> None:
+    """Removes what is half written; at a start, nobody is writing it.
+
+    After a failure Orbax's other writers may still be at work and put a part
+    back: it is no step, and the next start removes it.
+    """
+    for half in self.folder.glob("*.orbax-checkpoint-tmp"):
+      if processes.first():
+        shutil.rmtree(half, ignore_errors=True)
+
+  def last(self) -> str:
+    """Which checkpoint a run would go on from, as a clause."""
+    steps = self.steps()
+    if not steps:
+      return "no checkpoint is there yet"
+    return f"the checkpoint of step {steps[-1]} is whole"
 
   def steps(self) -> list[int]:
     """The steps that have a checkpoint, oldest first."""
-    return sorted(self._manager.all_steps())
+    # Of the disk: the manager also counts what it is writing.
+    steps = [p.name for p in self.folder.glob("*") if p.name.isdecimal()]
+    return sorted(map(int, steps))
 
   def meta(self, step: int) -> dict:
     """What was saved beside the state."""
     return self._meta(step)["progress"]
 
+  def fingerprint(self, step: int) -> str:
+    """SHA-256 of the state, as it was saved."""
+    return self._meta(step)["fingerprint"]
+
   def _meta(self, step: int) -> dict:
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    try:
-      return self._manager.restore(step, args=args)["meta"]
-    except Exception as error:  # Orbax raises a bare Exception on damage
-      raise self._damaged(step, type(error).__name__) from None
+    meta = _told(self.folder / str(step))
+    if meta is None:
+      raise self._damaged(step, "other words than were written")
+    return meta
 
   def _damaged(self, step: int, reason: str) -> DamagedError:
     return DamagedError(
@@ -182,8 +222,8 @@ class Checkpoints:
       DamagedError: the files are damaged.
       UserError: they are whole, and of another network.
     """
-    empty, meta = _host_like(like), self._meta(step)
-    if meta["structure"] != structure(empty):
+    empty, meta = trees.host_like(like), self._meta(step)
+    if meta["structure"] != trees.structure(empty):
       raise UserError(
         f"the checkpoint of step {step} in {self.folder} is of another "
         "network or optimizer; use another --workdir"
@@ -194,20 +234,10 @@ class Checkpoints:
       host = self._manager.restore(step, args=args)["state"]
     except Exception as error:  # Orbax raises a bare Exception on damage
       raise self._damaged(step, type(error).__name__) from None
-    if fingerprint(host) != meta["fingerprint"]:
+    if trees.fingerprint(host) != meta["fingerprint"]:
       raise self._damaged(step, "other bytes than were written")
-    return from_host(host, like)
+    return trees.from_host(host, like)
 
   def close(self) -> None:
     """Waits, and frees what Orbax holds."""
     self._manager.close()
-
-
-def _host_like(like: Any) -> Any:
-  keyless = jax.eval_shape(
-    lambda tree: jax.tree.map(
-      lambda x: jax.random.key_data(x) if _is_key(x) else x, tree
-    ),
-    like,
-  )
-  return _empty(keyless)

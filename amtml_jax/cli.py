@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import re
 import sys
+import time
+import types
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from amtml_jax.errors import Stop, UserError
-
-USAGE = """\
-amtml COMMAND [flags]
-
-  run       teach the teachers that are missing, distil, evaluate, report
-  teach     train the teachers alone
-  distill   train the student under teachers that are there
-  evaluate  evaluate a finished run again
-  prepare   build a TFDS data set without TensorFlow: amtml prepare cifar10
-  list      every model, adapter, term, data source and config
-
-run, teach, distill and evaluate take
-  --config=FILE[:ARGUMENTS]   a config file, or the name of one in configs/
-  --config.KEY=VALUE          any value of it
-  --workdir=FOLDER            where everything is written
-
-prepare takes
-  --folder=FOLDER             where to put it (default: TFDS's own)
-  --manual_dir=FOLDER         where its archives lie, instead of the network
-"""
+from amtml_jax import checks
+from amtml_jax.errors import InterruptedRun, NotSavedError, Stop, UserError
+from amtml_jax.usage import USAGE
 
 
 def configs() -> dict[str, pathlib.Path]:
@@ -51,51 +37,80 @@ def _joined(argv: Sequence[str]) -> list[str]:
   return argv
 
 
-def _named_config(argument: str) -> str:
-  """`--config=digits:x` -> `--config=/.../digits.py:x`."""
-  flag, _, value = argument.partition("=")
-  if flag not in ("--config", "-config") or not value:
-    return argument
-  name, colon, rest = value.partition(":")
-  if name in configs():
-    return f"--config={configs()[name]}{colon}{rest}"
-  if not pathlib.Path(name).is_file():
+def load_config(argument: str) -> ConfigDict:
+  """What `get_config` gives of a file, or of one in configs/, with `:text`.
+
+  Run here and not by config_flags, which raises whatever the file raises, and
+  keeps some of it until a value is read.
+
+  Raises:
+    UserError: the file, its line, and what is wrong with it.
+  """
+  name, colon, text = argument.partition(":")
+  path = str(configs().get(name, name))
+  if not os.path.isfile(path):  # pathlib's raises for a name too long
     raise UserError(
       f"there is no config {name!r}: neither a file nor one of "
       f"{', '.join(configs())}"
     )
-  return argument
+  module = types.ModuleType("amtml_config")
+  module.__file__ = path
+  try:
+    code = compile(pathlib.Path(path).read_bytes(), path, "exec")
+    exec(code, module.__dict__)  # a config is a program
+    get_config = getattr(module, "get_config", None)
+    made = (
+      get_config(*[text] if colon else []) if callable(get_config) else None
+    )
+  except (Exception, SystemExit) as error:
+    raise UserError(
+      f"--config={argument}: {checks.told(error, path)}"
+    ) from None
+  if not isinstance(made, ConfigDict):
+    gives = "gives no ConfigDict" if callable(get_config) else "is missing"
+    raise UserError(
+      f"--config={argument}: its function get_config() {gives}; return "
+      "amtml_jax.defaults.defaults() with what differs"
+    )
+  return made
 
 
-def parse(argv: Sequence[str], **strings: str) -> flags.FlagValues:
-  """Reads the flags of one command; `strings` are its own, with defaults.
+def parse(argv: Sequence[str], **own: str | bool) -> flags.FlagValues:
+  """Reads the flags of one command; `own` are its own, with defaults.
+
+  A command that has a workdir takes a config, too: a ConfigDict, None without.
 
   Raises:
     UserError: for what config_flags and absl show as a traceback.
   """
-  argv = [argv[0], *map(_named_config, _joined(argv[1:]))]
-  overrides = [a for a in argv if a.lstrip("-").startswith("config.")]
-  # First the file alone: an unknown key is then looked up in what it holds.
-  values = _read([a for a in argv if a not in overrides], strings)
-  for override in overrides:
-    if "workdir" in strings and values.config is not None:
-      _refuse_unknown(override.lstrip("-").partition("=")[0], values.config)
-  return _read(argv, strings)
-
-
-def _read(argv: Sequence[str], strings: dict[str, str]) -> flags.FlagValues:
+  config, argv = None, [argv[0], *_joined(argv[1:])]
+  if "workdir" in own:
+    named = [a for a in argv if re.match("--?config(=|$)", a)]
+    argv = [a for a in argv if a not in named]
+    if named:
+      config = load_config(named[-1].partition("=")[2])
+    for flag in argv:
+      override = re.match(r"--?(?:no)?(config\.[^=]*)", flag)
+      if override and config is None:
+        raise UserError(f"{flag} needs --config=FILE beside it")
+      if override:
+        _refuse_unknown(override[1], config)
   values = flags.FlagValues()
-  for name, default in strings.items():
-    flags.DEFINE_string(name, default, "", flag_values=values)
-  if "workdir" in strings:
-    config_flags.DEFINE_config_file(
-      "config", None, flag_values=values, sys_argv=list(argv)
-    )
+  for name, default in own.items():
+    truth = isinstance(default, bool)
+    define = flags.DEFINE_boolean if truth else flags.DEFINE_string
+    define(name, default, "", flag_values=values)
   try:
+    if config is None:
+      flags.DEFINE_string("config", None, "", flag_values=values)
+    else:
+      config_flags.DEFINE_config_dict(
+        "config", config, flag_values=values, sys_argv=argv
+      )
     rest = values(argv)
   except flags.Error as error:
     raise UserError(_last_line(error)) from None
-  except Exception as error:  # config_flags runs the file, and raises anything
+  except Exception as error:  # what config_flags makes of a value
     raise UserError(
       f"--config: {type(error).__name__}: {_last_line(error)}"
     ) from None
@@ -120,18 +135,22 @@ def _last_line(error: Exception) -> str:
   return lines[-1].strip().removeprefix("ValueError: ") if lines else ""
 
 
-def _prepare_jax() -> None:
-  """Compiled programs are kept between commands, where nobody says otherwise.
+def _prepare_jax(*, deterministic: bool, keep: bool = True) -> None:
+  """Sets what is set once; XLA reads its flags at the first device's use.
 
-  JAX_COMPILATION_CACHE_DIR says where, JAX_ENABLE_COMPILATION_CACHE=0 that not.
+  Compiled programs are not kept where compiling is what is measured.
   """
-  import jax
+  from absl import logging
 
+  from amtml_jax import compile_cache, determinism
+
+  if deterministic:
+    determinism.ask()
+  if keep:
+    compile_cache.use()
+  # Orbax logs a traceback for what is told in one sentence here.
+  logging.set_verbosity(logging.FATAL)
   sys.unraisablehook = _quiet
-  if not jax.config.jax_compilation_cache_dir:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(home) / "amtml_jax"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def _quiet(unraisable: Any) -> None:
@@ -141,21 +160,48 @@ def _quiet(unraisable: Any) -> None:
 
 
 def _train(command: str, argv: Sequence[str]) -> None:
-  values = parse(argv, workdir="")
+  values = parse(
+    argv,
+    workdir="",
+    profile=False,
+    coordinator="",
+    num_processes="",
+    process_id="",
+  )
   if values.config is None:
     raise UserError(f"amtml {command} needs --config, such as --config=digits")
   if not values.workdir:
     raise UserError(f"amtml {command} needs --workdir, a folder to write to")
-  from amtml_jax import commands, report
+  from amtml_jax import commands, config, processes, profile, report
   from amtml_jax.progress import View
 
-  _prepare_jax()
+  _prepare_jax(deterministic=config.resolve(values.config).deterministic)
+  if values.process_id == "0":
+    print(f"waiting for all processes at {values.coordinator}", flush=True)
+  processes.start(values.coordinator, values.num_processes, values.process_id)
   view = View()
-  do = getattr(commands, command)
-  result = do(values.config, pathlib.Path(values.workdir), view)
+  do, workdir = getattr(commands, command), pathlib.Path(values.workdir)
+  with contextlib.ExitStack() as around:
+    around.enter_context(processes.together())
+    if values.profile:
+      around.enter_context(profile.asked(workdir / "profile", view.say))
+    result = do(values.config, workdir, view)
   if isinstance(result, dict):
     view.console.print(report.table(result))
-    view.say(f"written: {pathlib.Path(values.workdir) / report.SUMMARY}")
+    view.say(f"written: {workdir / report.SUMMARY}")
+
+
+def _bench(argv: Sequence[str]) -> None:
+  from amtml_jax import bench, config
+  from amtml_jax.progress import View
+
+  values = parse(argv, **bench.FLAGS)
+  if values.config is None:
+    raise UserError("amtml bench needs --config, such as --config=cifar")
+  _prepare_jax(
+    deterministic=config.resolve(values.config).deterministic, keep=False
+  )
+  bench.main(values, View())
 
 
 def _prepare(argv: Sequence[str]) -> None:
@@ -183,6 +229,29 @@ def _list(argv: Sequence[str]) -> None:
     print(f"{kind:13} {' '.join(names)}")
 
 
+def _stopped(stop: Stop) -> int:
+  """Says why, and gives the exit code; one process of several exits at once.
+
+  Waiting for the others, as jax does at exit, would wait for processes that
+  may wait for this one.
+  """
+  who, several = "", False
+  if "jax" in sys.modules:  # it takes a second to import
+    from amtml_jax import processes
+
+    several = processes.several()
+    who = "" if processes.first() else f"{processes.name()}: "
+  if not (who and isinstance(stop, InterruptedRun)):  # all say the same
+    line = " ".join(str(stop).splitlines())
+    print(f"amtml: {who}{line}", file=sys.stderr, flush=True)
+  if several and not who:
+    time.sleep(5)  # its end ends the others: let them say why first
+  # Waiting for threads of a save that failed may take minutes, too.
+  if several or isinstance(stop, NotSavedError):
+    os._exit(stop.exit_code)
+  return stop.exit_code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit code."""
   argv = list(sys.argv if argv is None else argv)
@@ -193,6 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     if command in ("run", "teach", "distill", "evaluate"):
       _train(command, rest)
+    elif command == "bench":
+      _bench(rest)
     elif command == "prepare":
       _prepare(rest)
     elif command == "list":
@@ -202,8 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
       raise UserError(f"there is no command {command!r}; see `amtml help`")
   except Stop as stop:
-    print(f"amtml: {stop}", file=sys.stderr)
-    return stop.exit_code
+    return _stopped(stop)
   except KeyboardInterrupt:
     print("amtml: stopped at once; what was saved is whole", file=sys.stderr)
     sys.stderr.flush()

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from amtml_jax import (
   config,
+  determinism,
   ensemble,
   files,
+  hear,
+  lock,
   network,
-  plugins,
+  processes,
   report,
   workdirs,
 )
-from amtml_jax.data import splits
+from amtml_jax.data import splits, streamed
 from amtml_jax.ensemble import Ensemble, Teacher
 from amtml_jax.errors import DamagedError, UserError
 from amtml_jax.evaluate import STUDENT
@@ -28,16 +32,38 @@ from amtml_jax.progress import View
 from amtml_jax.train import Training
 
 
-def load(data: config.Data) -> splits.Splits:
+def _alone(command: Callable[..., Any]) -> Callable[..., Any]:
+  """A command that has its workdir for itself."""
+
+  @functools.wraps(command)
+  def holding(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Any:
+    with lock.held(workdir):
+      return command(settings, workdir, view)
+
+  return holding
+
+
+def load(
+  data: config.Data, say: Callable[[str], None] | None = None
+) -> splits.Splits:
   """The splits of a run's data.
 
   The test split is read too, so that a damaged one is known before anything
   is trained; nothing is computed from it here.
+
+  Args:
+    data: where it is, and how it is split.
+    say: is told how far the first pass over a large set is.
   """
-  source = plugins.find("data", data.source)
   made = splits.make(
     functools.partial(
-      source, folder=data.folder, name=data.name, image_size=data.image_size
+      streamed.opened,
+      data.source,
+      folder=data.folder,
+      name=data.name,
+      image_size=data.image_size,
+      resident_mb=data.resident_mb,
+      **({"say": say} if say else {}),
     ),
     validation=data.validation,
     seed=data.split_seed,
@@ -59,15 +85,26 @@ def train(
   plan = Plan(run, data, teachers)
   plan.check()
   now = workdirs.identity(run, data)
+  known = teachers.fingerprints if teachers else []
+  processes.agree("config or data", files.digest([now, known]))
   workdirs.check_config(now, workdir)
+  if teachers and run.data.views:
+    plan.taught = hear.hear(plan, _kept_in(run, workdir), view)
   training = Training(plan, workdir, view)
   files.write_json(workdir / workdirs.CONFIG, now)
   name = network.split_name(run.student)[0]
+  unsure = determinism.warning() if run.deterministic else ""
+  if unsure:
+    view.say(unsure)
+  view.say(f"{name}  {plan.replicas.describe(run.batch_size)}")
+  if training.at.step:
+    view.say(f"{name}  goes on from step {training.at.step} of {plan.steps}")
   with view.phase(name, plan.steps, training.at.step) as line:
     training.run(line)
   return training
 
 
+@_alone
 def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
   """Trains the teachers that are not there yet, one after the other.
 
@@ -81,10 +118,10 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
     network.split_name(spec)[0]: config.teacher(settings, spec)
     for spec in run.teachers
   }
-  student = load(run.data)
+  student = load(run.data, view.say)
   # However few labels the student sees, the teachers see all.
   whole = dataclasses.replace(run.data, labels_per_class=0)
-  data = student if whole == run.data else load(whole)
+  data = student if whole == run.data else load(whole, view.say)
   folder = files.writable(workdir) / "ensemble"
   there = _whole_teachers(folder, view)
   wrong = {}
@@ -100,6 +137,9 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
       f"{key}={was!r}, not {is_!r}; use another --workdir"
     )
   missing = [n for n in alone if n not in there or n in wrong]
+  for name in alone:
+    if name not in missing:
+      view.say(f"{name}  is there already")
   if missing:
     rehearse(run, student, tuple(alone.values()), data)
   for name in missing:
@@ -165,7 +205,7 @@ def _graduate(training: Training, data: splits.Splits) -> tuple[Teacher, Any]:
     std=data.std,
     validation_accuracy=training.at.validation[STUDENT]["accuracy"],
     test_accuracy=test[STUDENT]["accuracy"],
-    parameters=ensemble.count_parameters(variables),
+    parameters=network.count_parameters(variables),
     fingerprint="",
     config=workdirs.identity(plan.run, data),
   )
@@ -180,6 +220,16 @@ def teachers_of(run: config.Run, workdir: pathlib.Path) -> Ensemble | None:
   return ensemble.restore(folder, run.teachers)
 
 
+def _kept_in(run: config.Run, workdir: pathlib.Path) -> pathlib.Path:
+  """Where the teachers' outputs are kept: beside them, if that may be."""
+  if run.data.outputs:
+    return pathlib.Path(run.data.outputs)
+  beside = pathlib.Path(run.ensemble) if run.ensemble else workdir / "ensemble"
+  may = processes.told(os.access(beside, os.W_OK))
+  return (beside if may else workdir) / "outputs"
+
+
+@_alone
 def distill(
   settings: ConfigDict, workdir: pathlib.Path, view: View
 ) -> dict[str, Any]:
@@ -189,7 +239,7 @@ def distill(
     The summary; that of before where the run is done already.
   """
   run = config.resolve(settings)
-  teachers, data = teachers_of(run, workdir), load(run.data)
+  teachers, data = teachers_of(run, workdir), load(run.data, view.say)
   before = workdirs.finished(run, data, teachers, workdir)
   if before:
     view.say(f"{workdir} is done already; more config.epochs extend it")
@@ -203,6 +253,7 @@ def distill(
   return report.summarize(training, workdir, settings)
 
 
+@_alone
 def evaluate(
   settings: ConfigDict, workdir: pathlib.Path, view: View
 ) -> dict[str, Any]:
@@ -212,7 +263,7 @@ def evaluate(
     raise UserError(
       f"there is no run in --workdir={workdir}; train one with `amtml run`"
     )
-  teachers, data = teachers_of(run, workdir), load(run.data)
+  teachers, data = teachers_of(run, workdir), load(run.data, view.say)
   plan = Plan(run, data, teachers)
   workdirs.check_config(workdirs.identity(run, data), workdir)
   training = Training(plan, workdir, view)
@@ -224,10 +275,16 @@ def evaluate(
   return report.summarize(training, workdir, settings)
 
 
+@_alone
 def run(
   settings: ConfigDict, workdir: pathlib.Path, view: View
 ) -> dict[str, Any]:
   """Teaches what is missing, distils, evaluates, reports."""
-  if config.resolve(settings).needs_teachers:
+  asked = config.resolve(settings)
+  if (workdir / workdirs.CONFIG).exists():
+    # Before hours of teaching for a student that would be refused.
+    now = workdirs.identity(asked, load(asked.data, view.say))
+    workdirs.check_config(now, workdir)
+  if asked.needs_teachers:
     teach(settings, workdir, view)
   return distill(settings, workdir, view)

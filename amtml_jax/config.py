@@ -1,196 +1,188 @@
-"""Every cross-field check, and the one place that reads a ConfigDict."""
+"""Every check of a config, and the one place that reads a ConfigDict."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
+import typing
 import zlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from amtml_jax import network, plugins
-from amtml_jax.checks import at, check, known, number, whole
-from amtml_jax.defaults import defaults, optimizer
+from amtml_jax import network, plugins, runs
+from amtml_jax.checks import check, fits, shown, taken, told, wrong
+from amtml_jax.defaults import defaults
 from amtml_jax.methods import METHODS
+from amtml_jax.runs import Adapter, Data, Optimizer, Run, Term
+from amtml_jax.runs import Phase as Phase
 
-# The two-stage schedule's first stage, as a share of the epochs.
-FIRST_STAGE = 0.4
-
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-  """One named, weighted term and its own settings."""
-
-  label: str
-  plugin: str
-  weight: float
-  settings: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Adapter:
-  """Who decides which teacher to listen to."""
-
-  name: str
-  learning_rate: float
-  schedule: str
-  l2: float
-  settings: dict[str, Any]
+# What every plug-in is given by the objective, or is flax's own.
+GIVEN = ("name", "num_teachers", "parent", "ranking")
+# Metrics stand beside the terms, under names of their own.
+METRICS = (
+  "accuracy",
+  "adapter_l2",
+  "gradient_norm",
+  "loss",
+  "weights_entropy",
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Optimizer:
-  """As `defaults.optimizer` documents."""
-
-  learning_rate: float
-  momentum: float
-  nesterov: bool
-  weight_decay: float
-  schedule: str
-  milestones: tuple[float, ...]
-  decay: float
-  warmup_epochs: int
-  clip_norm: float
-  ema: float
+@functools.cache
+def _known() -> dict[Any, Any]:
+  """The kind of a whole config."""
+  kinds = runs.kinds(defaults())
+  for name in ("adapter", *kinds["terms"]):
+    if name in kinds:
+      kinds[name][...] = Any  # the plug-in's own fields, see `_settings`
+  kinds["terms"][...] = runs.NUMBERS[float] | None  # by a label of one's own
+  return {**kinds, ...: Any}  # and that label's settings
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-  """As `defaults.defaults` documents under `data`."""
-
-  source: str
-  name: str
-  folder: str
-  image_size: int
-  validation: float
-  split_seed: int
-  labels_per_class: int
-  train_size: int
-  pad: int
-  flip: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-  """A stretch of training with one objective and one optimizer."""
-
-  first: int  # epoch
-  last: int  # epoch, exclusive
-  terms: tuple[Term, ...]
-  parts: tuple[str, ...]  # of the parameters that it trains
+def _plain(value: Any, key: str) -> Any:
+  """The value with dicts for ConfigDicts, and every reference worked out."""
+  check(key.count(".") < 9, f"{key} is too deep: does it contain itself?")
+  if isinstance(value, tuple | list):
+    return tuple(_plain(inner, key) for inner in value)
+  if not isinstance(value, dict | ConfigDict):
+    return value
+  plain = {}
+  for name in value:
+    try:
+      inner = value[name]
+    except Exception as error:  # a required value, a reference's arithmetic
+      check(False, f"{key}.{name} cannot be worked out: {told(error)}")
+    plain[name] = _plain(inner, f"{key}.{name}")
+  return plain
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """One training run, checked; plain values, no ConfigDict."""
-
-  seed: int
-  method: str
-  student: str
-  teachers: tuple[str, ...]
-  ensemble: str
-  epochs: int
-  batch_size: int
-  dtype: str
-  temperature: float
-  terms: tuple[Term, ...]
-  adapter: Adapter
-  optimizer: Optimizer
-  data: Data
-  evaluate_every: int
-  checkpoint_every: int
-  keep: int
-  parallel: str
-  devices: int
-  steps_per_dispatch: int
-
-  @property
-  def needs_teachers(self) -> bool:
-    """Whether any term looks at a teacher."""
-    return any(
-      plugins.find("losses", t.plugin).needs_teachers for t in self.terms
-    )
-
-  def phases(self) -> tuple[Phase, ...]:
-    """One phase, or two: then the adapter and the regressors are frozen."""
-    everything = ("student", "adapter", "terms")
-    if self.adapter.schedule == "joint" or not self.needs_teachers:
-      return (Phase(0, self.epochs, self.terms, everything),)
-    first = max(1, round(FIRST_STAGE * self.epochs))
-    later = tuple(t for t in self.terms if t.plugin != "hint")
-    return (
-      Phase(0, first, self.terms, everything),
-      Phase(first, self.epochs, later, ("student",)),
-    )
+def _refuse(sentence: str | None) -> None:
+  """Refuses what is wrong; a missing key is mended by the defaults."""
+  missing = sentence is not None and sentence.endswith(" is missing")
+  fix = "; a config starts from amtml_jax.defaults.defaults()"
+  check(sentence is None, f"{sentence}{fix if missing else ''}")
 
 
-def _optimizer(config: ConfigDict, key: str) -> Optimizer:
-  values = at(config, key)
-  _check_keys(values, optimizer(), key)
-  number(config, f"{key}.learning_rate", 0.0, math.inf, open_low=True)
-  for name in ("weight_decay", "clip_norm"):
-    number(config, f"{key}.{name}", 0.0, math.inf)
-  for name in ("momentum", "ema"):
-    number(config, f"{key}.{name}", 0.0, 0.99999)
-  number(config, f"{key}.decay", 0.0, 1.0)
-  whole(config, f"{key}.warmup_epochs", 0)
-  known(values.schedule, ("step", "cosine", "constant"), f"{key}.schedule")
-  milestones = tuple(values.milestones)
+def _read(config: Any) -> dict[str, Any]:
+  """Every value of a config, of its kind."""
   check(
-    all(isinstance(m, int | float) and 0 < m < 1 for m in milestones),
-    f"config.{key}.milestones={milestones!r} must be shares of the epochs, "
-    "between 0 and 1",
+    isinstance(config, ConfigDict),
+    f"a config is a ConfigDict, not {shown(config)}; start from "
+    "amtml_jax.defaults.defaults()",
   )
-  return Optimizer(**{**values.to_dict(), "milestones": milestones})
+  values, known = _plain(config, "config"), _known()
+  _refuse(wrong(values, known, "config"))
+  values = taken(values, known)
+  listed = ", ".join(name for name in known if name is not ...)
+  for name in values:
+    check(
+      name in known or name in values["terms"],
+      f"config has no key {name!r}; known: {listed} (and the labels in "
+      "config.terms)",
+    )
+  return values
 
 
-def _terms(config: ConfigDict, method: dict[str, Any]) -> tuple[Term, ...]:
-  ratio = number(config, "kd.ratio", 0.0, 1.0)
+def _plugin(key: str, name: str, find: Any) -> Any:
+  """What a name stands for."""
+  check(not name.startswith("."), f"{key}={shown(name)} is no module's path")
+  try:
+    return find(name)
+  except Exception as error:  # a user's own module raises anything
+    check(False, f"{key}={shown(name)}: {told(error)}")
+
+
+def _settings(
+  plugin: Any, section: dict[str, Any], known: dict[Any, Any], key: str
+) -> dict[str, Any]:
+  """Those settings of a section that the plug-in has a field for, checked."""
+  check(
+    dataclasses.is_dataclass(plugin),
+    f"{key}: {plugin.__module__} is no flax module, so it cannot be used",
+  )
+  try:
+    hints = typing.get_type_hints(plugin)
+  except Exception:  # names that are there for a type checker alone
+    hints = {}
+  fields = {f.name: f for f in dataclasses.fields(plugin)}
+  fields = {n: f for n, f in fields.items() if n not in GIVEN and f.init}
+  kinds: dict[Any, Any] = {}
+  for name, field in fields.items():
+    needed = dataclasses.MISSING is field.default is field.default_factory
+    kind = known.get(name, hints.get(name, Any))
+    kinds[name if needed else f"{name}?"] = kind
+  listed = ", ".join(n for n in {**known, **fields} if n is not ...)
+  for name in section:
+    check(
+      name in known or name in fields,
+      f"{key} has no key {name!r}; known: {listed}",
+    )
+  own = {n: v for n, v in section.items() if n in fields}
+  _refuse(wrong(own, kinds, key))
+  return taken(own, kinds)
+
+
+def _terms(values: dict[str, Any], method: dict[str, Any]) -> tuple[Term, ...]:
+  ratio = values["kd"]["ratio"]
   symbols = {"ratio": ratio, "rest": 1.0 - ratio}
   built = []
-  for label in config.terms:
-    weight = config.terms[label]
+  for label, weight in values["terms"].items():
+    plugin, settings = _term(label, values)
     if weight is None:
       preset = method["terms"].get(label, 0.0)
       weight = symbols.get(preset, preset)
-    else:
-      weight = number(config, f"terms.{label}", 0.0, math.inf)
     if weight:
-      settings = dict(config.get(label, {}))
-      plugin = settings.pop("plugin", label)
-      term = plugins.find("losses", plugin)
-      settings = _fields(term, settings)
-      if plugin == "hint":
-        settings["mapping"] = _mapping(settings["mapping"])
       built.append(Term(label, plugin, float(weight), settings))
   check(bool(built), "every weight in config.terms is 0: nothing to learn")
   return tuple(built)
 
 
-def _mapping(mapping: str | tuple) -> str | tuple[int | str, ...]:
-  """A strategy's name, or the stages, as a tuple or between commas."""
-  if not isinstance(mapping, str):
-    return tuple(mapping)
+def _term(label: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+  """A term's plug-in and settings."""
+  known, key = _known(), f"config.terms.{label}"
+  other = label in known and label not in known["terms"]
+  check(
+    not other
+    and label not in METRICS
+    and fits(label, str)
+    and "/" not in label,
+    f"{key}: {shown(label)} cannot be a label; choose another",
+  )
+  section = values.get(label, {})
+  check(
+    isinstance(section, dict),
+    f"config.{label}={shown(section)} must be the settings of the term {label}",
+  )
+  if "plugin" in section:
+    key = f"config.{label}.plugin"
+  name = section.get("plugin", label)
+  _refuse(wrong(name, str, key))
+  found = _plugin(key, name, functools.partial(plugins.find, "losses"))
+  check(
+    isinstance(getattr(found, "needs_teachers", None), bool),
+    f"{key}: the Term of {name} does not say whether it needs_teachers",
+  )
+  # A label of one's own for a term of the package has the bounds of that term.
+  bounds = known.get(name.removeprefix("amtml_jax.losses."), {})
+  own = {**bounds, **known.get(label, {}), "plugin": str}
+  settings = _settings(found, section, own, f"config.{label}")
+  if isinstance(settings.get("mapping"), str):
+    settings["mapping"] = _mapping(settings["mapping"])
+  return name, settings
+
+
+def _mapping(mapping: str) -> str | tuple[int | str, ...]:
+  """A strategy's name, or the stages between commas as a tuple."""
   if mapping in ("better_high", "better_low", "random"):
     return mapping
   parts = [p.strip() for p in mapping.split(",")]
-  return tuple(int(p) if p.isdigit() else p for p in parts)
+  small = [p.isdecimal() and len(p) < 9 for p in parts]
+  return tuple(int(p) if s else p for p, s in zip(parts, small, strict=True))
 
 
-def _fields(plugin: type, settings: dict[str, Any]) -> dict[str, Any]:
-  """Those settings that the plug-in has a field for."""
-  own = {f.name for f in dataclasses.fields(plugin)}
-  return {k: v for k, v in settings.items() if k in own}
-
-
-def _check_keys(values: ConfigDict, known: ConfigDict, prefix: str) -> None:
-  for key in known:
-    check(key in values, f"config.{prefix}.{key} is missing")
-
-
-def _networks(config: ConfigDict) -> tuple[str, ...]:
-  teachers = tuple(config.teachers)
+def _networks(values: dict[str, Any]) -> tuple[str, ...]:
+  teachers = values["teachers"]
   names = [network.split_name(t)[0] for t in teachers]
   for name in names:
     check(
@@ -199,69 +191,55 @@ def _networks(config: ConfigDict) -> tuple[str, ...]:
       f"('a={name}', 'b={name}')",
     )
     check(
-      "/" not in name and name not in (".", ".."),
-      f"config.teachers: {name!r} cannot be a folder's name",
+      "/" not in name and name not in (".", "..") and len(name) <= 100,
+      f"config.teachers: {shown(name)} cannot be a folder's name; choose "
+      "another label",
     )
-  for spec in (config.student, *teachers):
-    plugins.network(network.split_name(spec)[1])
+  for key, spec in (
+    ("student", values["student"]),
+    *(("teachers", t) for t in teachers),
+  ):
+    _plugin(f"config.{key}", network.split_name(spec)[1], plugins.network)
   return teachers
 
 
 def resolve(config: ConfigDict) -> Run:
-  """Checks a config and says everything that it leaves to its method."""
-  for key in defaults():
-    check(key in config, f"config.{key} is missing")
-  known(config.method, tuple(METHODS), "method")
-  known(config.dtype, ("float32", "bfloat16", "float64"), "dtype")
-  known(config.parallel, ("pmap", "jit"), "parallel")
-  known(config.adapter.schedule, ("joint", "two_stage"), "adapter.schedule")
-  method = METHODS[config.method]
-  settings = dict(config.adapter)
-  name = settings.pop("name") or method["adapter"]
-  adapter = Adapter(
-    name=name,
-    learning_rate=number(
-      config, "adapter.learning_rate", 0.0, math.inf, open_low=True
-    ),
-    schedule=settings.pop("schedule"),
-    l2=number(config, "adapter.l2", 0.0, math.inf),
-    settings=_fields(plugins.find("adapters", name), settings),
-  )
-  plugins.find("data", config.data.source)
-  for key in ("angle.delta", "distance.delta", "adapter.init_scale"):
-    number(config, key, 0.0, math.inf, open_low=True)
-  for key in ("hint.seed", "data.split_seed", "teacher.seed"):
-    whole(config, key, 0)
-  number(config, "data.validation", 0.0, 0.5, open_low=True)
-  for key in ("image_size", "labels_per_class", "train_size", "pad"):
-    whole(config, f"data.{key}", 0)
-  terms = _terms(config, method)
-  teachers = _networks(config)
+  """Checks a config and says everything that it leaves to its method.
+
+  Raises:
+    UserError: what is wrong with it, in one sentence.
+  """
+  return _resolved(_read(config))
+
+
+def _resolved(values: dict[str, Any]) -> Run:
+  method, own = METHODS[values["method"]], values["adapter"]
+  name = method["adapter"] if own["name"] is None else own["name"]
+  find = functools.partial(plugins.find, "adapters")
+  adapter = _plugin("config.adapter.name", name, find)
+  find = functools.partial(plugins.find, "data")
+  _plugin("config.data.source", values["data"]["source"], find)
+  same = {f.name for f in dataclasses.fields(Run)} & set(values)
+  same -= {"adapter", "data", "optimizer", "teachers", "terms"}
   run = Run(
-    seed=whole(config, "seed", 0),
-    method=config.method,
-    student=config.student,
-    teachers=teachers,
-    ensemble=config.ensemble,
-    epochs=whole(config, "epochs", 1),
-    batch_size=whole(config, "batch_size", 1),
-    dtype=config.dtype,
-    temperature=number(config, "kd.temperature", 0.0, math.inf, open_low=True),
-    terms=terms,
-    adapter=adapter,
-    optimizer=_optimizer(config, "optimizer"),
-    data=Data(**config.data.to_dict()),
-    evaluate_every=whole(config, "evaluate_every", 1),
-    checkpoint_every=whole(config, "checkpoint_every", 1),
-    keep=whole(config, "keep", 1),
-    parallel=config.parallel,
-    devices=whole(config, "devices", 0),
-    steps_per_dispatch=whole(config, "steps_per_dispatch", 0),
+    **{key: values[key] for key in same},
+    teachers=_networks(values),
+    temperature=values["kd"]["temperature"],
+    terms=_terms(values, method),
+    adapter=Adapter(
+      name=name,
+      learning_rate=own["learning_rate"],
+      schedule=own["schedule"],
+      l2=own["l2"],
+      settings=_settings(adapter, own, _known()["adapter"], "config.adapter"),
+    ),
+    optimizer=Optimizer(**values["optimizer"]),
+    data=Data(**values["data"]),
   )
   check(
-    bool(teachers) or bool(config.ensemble) or not run.needs_teachers,
+    bool(run.teachers) or bool(run.ensemble) or not run.needs_teachers,
     "config.teachers is empty, but config.method="
-    f"{config.method} has terms that need teachers; name some, or set "
+    f"{run.method} has terms that need teachers; name some, or set "
     "config.method=alone",
   )
   check(
@@ -270,7 +248,7 @@ def resolve(config: ConfigDict) -> Run:
     "and nothing else is in config.terms",
   )
   check(
-    config.adapter.schedule == "joint" or run.epochs >= 2,
+    run.adapter.schedule == "joint" or run.epochs >= 2,
     "config.adapter.schedule=two_stage needs config.epochs of at least 2",
   )
   return run
@@ -282,27 +260,29 @@ def teacher(config: ConfigDict, spec: str) -> Run:
   Its seed is its own (config.teacher.seed and its name), so that neither the
   student's seed nor the other teachers change it.
   """
-  name, _ = network.split_name(spec)
-  alone = ConfigDict(config.copy_and_resolve_references())
-  with alone.unlocked():
-    alone.method = "alone"
-    for label in alone.terms:
-      alone.terms[label] = None
-    alone.student = spec
-    alone.teachers = ()
-    alone.ensemble = ""
-    # CRC-32 of the name: one seed a network, the same on every machine.
-    seed = whole(config, "teacher.seed", 0)
-    alone.seed = (seed + zlib.crc32(name.encode())) % 2**31
-    alone.epochs = whole(config, "teacher.epochs", 1)
-    alone.batch_size = whole(config, "teacher.batch_size", 1)
-    _optimizer(config, "teacher.optimizer")
-    alone.optimizer = config.teacher.optimizer
-    # What only a student has must not tell one teacher from another.
-    for key in ("adapter", "kd", "angle", "distance", "hint"):
-      alone[key] = defaults()[key]
-    alone.data.labels_per_class = 0
-  return resolve(alone)
+  values, name = _read(config), network.split_name(spec)[0]
+  own, unchanged = values["teacher"], _read(defaults())
+  # CRC-32 of the name: one seed a network, the same on every machine.
+  seed = (own["seed"] + zlib.crc32(name.encode())) % 2**31
+  alone = {
+    "method": "alone",
+    "terms": dict.fromkeys(values["terms"]),
+    "student": spec,
+    "teachers": (),
+    "ensemble": "",
+    "seed": seed,
+    "epochs": own["epochs"],
+    "batch_size": own["batch_size"],
+    "optimizer": own["optimizer"],
+    "data": {
+      **values["data"],
+      **dict(labels_per_class=0, views=0, view_seed=0, outputs=""),
+    },
+  }
+  # What only a student has must not tell one teacher from another.
+  for key in ("adapter", "kd", "angle", "distance", "hint"):
+    alone[key] = unchanged[key]
+  return _resolved({**values, **alone})
 
 
 def as_dict(run: Run) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def defaults() -> ConfigDict:
       ),
       optimizer=optimizer(),
       data=dict(
-        source="tfds",  # digits | idx | tfds | npz | a module of your own
+        source="tfds",  # digits | idx | npy | npz | tfds | a module of yours
         name="cifar10",  # of a TFDS set
         folder="",  # where it lies; "": the source's own place
         image_size=0,  # > 0: centre crop to a square, resize to this size
@@ -91,13 +91,24 @@ def defaults() -> ConfigDict:
         train_size=0,  # > 0: a stratified part, for teachers and student
         pad=4,  # random crop after zero padding by so many pixels
         flip=True,
+        resident_mb=4096,  # a larger split streams, where its source can
+        # K > 0: an image has K augmented views, epoch e shows view e mod K, and
+        # what the teachers say of them is computed once and kept. 0: another
+        # view in every epoch.
+        views=0,
+        view_seed=0,
+        outputs="",  # folder for what is kept; "": beside the teachers
       ),
       evaluate_every=1,  # epochs; validation, and a line in metrics.jsonl
       checkpoint_every=1,  # epochs
+      checkpoint_steps=0,  # and at every so many steps; 0: not by steps
+      checkpoint_minutes=10.0,  # and by the clock; 0: not by the clock
       keep=2,  # newest checkpoints kept, beside the best
+      full_disk="stop",  # stop | go_on (not with several processes)
+      deterministic=True,  # on GPUs: the same bits in every run, some slower
       parallel="pmap",  # pmap | jit: how the step is spread over devices
-      devices=0,  # local devices to use; 0: all
-      steps_per_dispatch=0,  # 0: by the backend, see parallel.py
+      devices=0,  # of every process; 0: all
+      steps_per_dispatch=0,  # 0: by the backend, see feed.py
     )
   )
 

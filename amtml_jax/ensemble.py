@@ -11,26 +11,28 @@ teacher t its meaning.
 from __future__ import annotations
 
 import dataclasses
-import functools
+import os
 import pathlib
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
-import jax
-import jax.numpy as jnp
-
-from amtml_jax import checkpoint, config, files, network
+from amtml_jax import checks, config, files, network, trees
+from amtml_jax.checks import Range
 from amtml_jax.errors import DamagedError, UserError
 from amtml_jax.network import Network, Variables
 from amtml_jax.types import Dataset
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+Accuracy = Annotated[float, Range(0, 1)]
+Above0 = Annotated[float, Range(0, above=True)]
+Size = Annotated[int, Range(1, 65_536)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """One line of the manifest.
+  """One line of the manifest; the types are what is accepted there.
 
   Attributes:
     name: unique in the ensemble.
@@ -49,12 +51,12 @@ class Teacher:
   name: str
   variant: str
   classes: tuple[str, ...]
-  image_shape: tuple[int, int, int]
+  image_shape: tuple[Size, Size, Size]
   mean: tuple[float, ...]
-  std: tuple[float, ...]
-  validation_accuracy: float
-  test_accuracy: float
-  parameters: int
+  std: tuple[Above0, ...]
+  validation_accuracy: Accuracy
+  test_accuracy: Accuracy
+  parameters: Annotated[int, Range(0)]
   fingerprint: str
   config: dict[str, Any]
 
@@ -75,11 +77,7 @@ class Teacher:
 
   def like(self) -> Any:
     """The shapes of its variables, as they were trained."""
-    init = functools.partial(
-      self.network(self.config["dtype"]).init,
-      image_shape=tuple(self.image_shape),
-    )
-    return jax.eval_shape(init, jax.random.key(0))
+    return self.network(self.config["dtype"]).shapes(self.image_shape)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +102,13 @@ class Ensemble:
     """The architectures, computing in `dtype`."""
     return tuple(t.network(dtype) for t in self.teachers)
 
+  def folded(
+    self, dtype: str
+  ) -> tuple[tuple[Network, ...], tuple[Variables, ...]]:
+    """Networks and variables as a run uses them: frozen, so folded."""
+    pairs = zip(self.networks(dtype), self.variables, strict=True)
+    return tuple(zip(*(n.folded(v) for n, v in pairs), strict=True))
+
   def check(self, data: Dataset) -> None:
     """Refuses teachers of other classes or another image shape."""
     for teacher in self.teachers:
@@ -125,7 +130,7 @@ class Ensemble:
 def untrained(
   runs: Sequence[config.Run], data: Dataset, mean: tuple, std: tuple
 ) -> Ensemble:
-  """The ensemble that some runs will give, in shapes alone."""
+  """The ensemble that some runs will give, with zeros for weights."""
   teachers = []
   for run in runs:
     name, variant = network.split_name(run.student)
@@ -144,7 +149,9 @@ def untrained(
         config=config.as_dict(run),
       )
     )
-  return Ensemble(tuple(teachers), tuple(t.like() for t in teachers))
+  return Ensemble(
+    tuple(teachers), tuple(trees.empty(t.like()) for t in teachers)
+  )
 
 
 def _few(names: tuple[str, ...]) -> str:
@@ -154,27 +161,56 @@ def _few(names: tuple[str, ...]) -> str:
 def manifest(folder: pathlib.Path) -> tuple[Teacher, ...]:
   """The teachers of an ensemble, without their weights."""
   path = folder / MANIFEST
-  if not path.exists():
+  if not os.path.exists(path):  # pathlib's raises for a name too long
     raise UserError(
       f"there is no ensemble in {folder} (no {MANIFEST}); train one with "
       "`amtml teach`, or set config.ensemble"
     )
-  value = files.read_json(path, "the ensemble's manifest")
-  try:
-    if value["format"] != FORMAT:
-      raise UserError(
-        f"{path} has format {value['format']}; this version reads {FORMAT}"
-      )
-    return tuple(
-      Teacher(**{k: _tuple(v) for k, v in entry.items()})
-      for entry in value["teachers"]
+  what, fix = (
+    "the ensemble's manifest",
+    "restore it; or remove it, and `amtml teach` makes it again",
+  )
+  value = files.read_json(path, what, fix)
+  wrong = _wrong(value)
+  if wrong:
+    raise DamagedError(f"{what} {path} cannot be used: {wrong}; {fix}")
+  return tuple(
+    Teacher(
+      **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
     )
-  except (KeyError, TypeError) as error:
-    raise UserError(f"the manifest {path} is damaged: {error}") from None
+    for entry in value["teachers"]
+  )
 
 
-def _tuple(value: Any) -> Any:
-  return tuple(value) if isinstance(value, list) else value
+def _wrong(value: dict[str, Any]) -> str | None:
+  """What is wrong with a manifest."""
+  top = {"format": Literal[FORMAT], "digest": str, "teachers": tuple}
+  wrong = checks.wrong(value, top, "")
+  if wrong or not value["teachers"]:
+    return wrong or "it lists no teacher"
+  kinds: dict[Any, Any] = get_type_hints(Teacher, include_extras=True)
+  dtype = Literal["float32", "bfloat16", "float64"]
+  kinds["config"] = {"dtype": dtype, ...: Any}
+  for i, entry in enumerate(value["teachers"]):
+    where = f"teachers[{i}]"
+    wrong = checks.wrong(entry, kinds, where)
+    if wrong:
+      return wrong
+    name, channels = entry["name"], entry["image_shape"][-1]
+    before = [e["name"] for e in value["teachers"][:i]]
+    rules = {
+      "name": name not in ("", ".", "..", *before) and "/" not in name,
+      "fingerprint": re.fullmatch("[0-9a-f]{64}", entry["fingerprint"]),
+      "classes": len(set(entry["classes"])) == len(entry["classes"]) >= 2,
+      "mean": len(entry["mean"]) == channels,
+      "std": len(entry["std"]) == channels,
+    }
+    for key, holds in rules.items():
+      if not holds:
+        return f"{where}.{key}={checks.shown(entry[key])} cannot be"
+  if value["digest"] != files.digest(value["teachers"]):
+    return "its teachers are not what was written"
+  return None
 
 
 def save(
@@ -189,15 +225,14 @@ def save(
   """
   entries = []
   for teacher, tree in zip(teachers, variables, strict=True):
-    print_ = checkpoint.fingerprint(checkpoint.to_host(tree))
+    print_ = trees.fingerprint(trees.to_host(tree))
     entry = dataclasses.replace(teacher, fingerprint=print_)
     if not _intact(folder, entry):
-      checkpoint.save_tree(folder / entry.folder, tree)
+      trees.save_tree(folder / entry.folder, tree)
     entries.append(entry)
-  files.write_json(
-    folder / MANIFEST,
-    {"format": FORMAT, "teachers": [dataclasses.asdict(e) for e in entries]},
-  )
+  listed = [files.plain(dataclasses.asdict(e)) for e in entries]
+  whole = {"format": FORMAT, "digest": files.digest(listed), "teachers": listed}
+  files.write_json(folder / MANIFEST, whole)
   return Ensemble(tuple(entries), tuple(variables))
 
 
@@ -239,10 +274,12 @@ def restore_entries(
   """The weights of some teachers; the others' are not read."""
   variables = []
   for teacher in teachers:
+    like, place = _like(folder, teacher), folder / teacher.folder
     try:
-      tree = checkpoint.restore_tree(
-        folder / teacher.folder, teacher.like(), teacher.fingerprint
-      )
+      tree = trees.restore_tree(place, like, teacher.fingerprint)
+      # Orbax restores what is there, whatever shapes it is asked for.
+      if trees.structure(tree) != trees.structure(like):
+        raise DamagedError(f"{MANIFEST} tells other shapes than {place} has")
     except DamagedError as error:
       raise DamagedError(
         f"teacher {teacher.name!r}: {error}; `amtml teach` makes it again, or "
@@ -252,6 +289,12 @@ def restore_entries(
   return tuple(variables)
 
 
-def count_parameters(variables: Variables) -> int:
-  """Trainable numbers; batch statistics are not."""
-  return sum(jnp.size(leaf) for leaf in jax.tree.leaves(variables["params"]))
+def _like(folder: pathlib.Path, teacher: Teacher) -> Any:
+  """The shapes that a line of the manifest asks for."""
+  try:
+    return teacher.like()
+  except Exception as error:  # an unknown network, or images too small for it
+    raise UserError(
+      f"teacher {teacher.name!r} in {folder / MANIFEST} cannot be built: "
+      f"{checks.told(error)}"
+    ) from None

@@ -25,3 +25,13 @@ class InterruptedRun(Stop):
 
 class DamagedError(UserError):
   """Files are not what was written; an older copy may do."""
+
+
+class LostProcessError(Stop):
+  """Another process of the run is gone; the last checkpoint is whole."""
+
+  exit_code = 75
+
+
+class NotSavedError(Stop):
+  """Something could not be written; what was saved before is whole."""

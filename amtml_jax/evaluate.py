@@ -6,19 +6,21 @@ divided by their number, so that padding, batches and devices leave no trace.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from amtml_jax import feed, profile
 from amtml_jax.adapters import latent, uniform
-from amtml_jax.data import pipeline
 from amtml_jax.losses import kd
 from amtml_jax.network import Variables
 from amtml_jax.objective import Objective, entropy
 from amtml_jax.parallel import Replicas
-from amtml_jax.types import Batch, Dataset
+from amtml_jax.types import Batch, Dataset, ModelOutput
+from amtml_jax.views import Reading
 
 STUDENT = "student"
 UNIFORM = "ensemble.uniform"
@@ -27,22 +29,23 @@ ADAPTIVE = "ensemble.adaptive"
 
 def batch_sums(
   objective: Objective,
-  variables: tuple[Variables, Any, tuple[Variables, ...]],
+  variables: tuple[Variables, Any],
   batch: Batch,
+  teachers: tuple[ModelOutput, ...],
 ) -> dict[str, Any]:
   """Sums over a batch's real rows, by who predicts.
 
   Args:
     objective: names networks and adapter; its terms are not used.
-    variables: the student's, the adapter's parameters, the teachers'.
+    variables: the student's, the adapter's parameters.
     batch: plain images; rows of mask 0 count nothing.
+    teachers: what they say of them.
   """
-  student_variables, adapter_params, frozen = variables
+  student_variables, adapter_params = variables
   student = objective.student.predict(student_variables, batch.image)
   log_probs = {STUDENT: kd.soft_targets(student.logits, 1.0)}
   sums = {}
   if objective.teachers:
-    teachers = objective.teach(frozen, batch.image)
     each = kd.soft_targets(jnp.stack([t.logits for t in teachers]), 1.0)
     for teacher, own in zip(objective.teachers, each, strict=True):
       log_probs[f"teachers.{teacher.name}"] = own
@@ -69,47 +72,103 @@ def batch_sums(
   return {**sums, "count": jnp.sum(batch.mask)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Placed:
+  """A split, and what of it lies on the devices.
+
+  Attributes:
+    split: the data.
+    shared: its images, where they fit.
+    said: of every batch what the teachers say, once they were asked.
+  """
+
+  split: Dataset
+  shared: feed.Shared
+  said: list[Any] = dataclasses.field(default_factory=list)
+
+
 class Evaluator:
   """Compiled once for an objective; used for every split."""
 
-  def __init__(self, objective: Objective, replicas: Replicas, batch_size: int):
+  def __init__(
+    self,
+    objective: Objective,
+    replicas: Replicas,
+    batch_size: int,
+    most_mb: float = 4096,
+  ):
+    """`most_mb`: how much of what the teachers say may stay on the devices."""
     self._names = tuple(t.name for t in objective.teachers)
+    self._objective, self._most = objective, most_mb * 2**20
+    self._reading: Reading | None = None
     self._replicas = replicas
     self._batch_size = batch_size
 
-    def sums(variables, data, rows, mask):
-      images, labels = data
-      batch = Batch(images[rows], labels[rows], rows, mask)
-      return batch_sums(objective, variables, batch)
+    def say(teachers, shared, fed):
+      batch = feed.plain(shared, fed)
+      return self._reading.take(objective.teach(teachers, batch.image))
 
-    self._sums = replicas.lift_sums(sums)
+    def sums(variables, shared, fed):
+      fed, said = fed
+      batch = feed.plain(shared, fed)
+      said = self._reading.give(said, len(batch.label))
+      return batch_sums(objective, variables, batch, said)
 
-  def place(self, split: Dataset) -> tuple[jax.Array, jax.Array]:
-    """A split on every device, as uint8."""
-    return self._replicas.place((split.image, split.label))
+    self._say = replicas.lift_rows(say)
+    self._sums = profile.watched("evaluate", 1, replicas.lift_sums(sums))
+
+  def place(self, split: Dataset) -> Placed:
+    """A split on every device, as uint8; a streamed one where it lies."""
+    return Placed(split, feed.shared(split, self._replicas))
 
   def __call__(
-    self,
-    variables: tuple[Variables, Any, tuple[Variables, ...]],
-    data: tuple[jax.Array, jax.Array],
+    self, variables: tuple[Variables, Any, tuple[Variables, ...]], data: Placed
   ) -> dict[str, Any]:
     """Accuracy and cross-entropy of everyone, and the mean weights.
+
+    The teachers are asked once: what they say of a split stays on the devices.
 
     Args:
       variables: the student's, the adapter's parameters, the teachers'.
       data: from `place`.
     """
-    size = data[1].shape[0]
-    results = []
-    for first in range(0, size, self._batch_size):
-      rows = np.arange(first, min(first + self._batch_size, size))
-      rows, mask = pipeline.padded(rows, self._batch_size)
-      shard = self._replicas.shard
-      results.append(self._sums(variables, data, shard(rows), shard(mask)))
-    host = jax.device_get(results)
-    total = jax.tree.map(lambda *x: np.sum(np.stack(x), axis=0), *host)
+    *own, teachers = variables
+    total, waiting = None, None
+    batches = feed.in_order(data.split, self._batch_size, self._replicas)
+    if self._reading is None:
+      self._reading = self._looks_at(own, teachers, data.split)
+    keeps = self._reading.bytes * len(data.split.label) <= self._most
+    for number, fed in enumerate(batches):
+      said = data.said[number] if number < len(data.said) else ()
+      if teachers and not said:
+        said = self._say(teachers, data.shared, fed)
+        data.said.extend([said] if keeps else [])
+      sums = self._sums(tuple(own), data.shared, (fed, said))
+      # One batch is in flight while the one before is added up.
+      total, waiting = _added(total, waiting), sums
+    total = _added(total, waiting)
     count = total.pop("count")
     means = jax.tree.map(lambda x: np.asarray(x / count).tolist(), total)
     if "weights" in means:
       means["weights"] = dict(zip(self._names, means["weights"], strict=True))
     return means
+
+  def _looks_at(self, own: Any, teachers: Any, split: Dataset) -> Reading:
+    """What of the teachers' outputs the figures depend on."""
+    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
+    image = jax.ShapeDtypeStruct((2, *split.image.shape[1:]), jnp.uint8)
+    mask = jax.ShapeDtypeStruct((2,), jnp.float32)
+    like = jax.eval_shape(self._objective.teach, teachers, image)
+
+    def sums(said: Any, own: Any, batch: Batch) -> Any:
+      return batch_sums(self._objective, own, batch, said)
+
+    return Reading.of(sums, like, own, Batch(image, rows, rows, mask))
+
+
+def _added(total: Any, sums: Any) -> Any:
+  """The sums so far and another batch's, in double precision on the host."""
+  if sums is None:
+    return total
+  host = jax.tree.map(np.float64, jax.device_get(sums))
+  return host if total is None else jax.tree.map(np.add, total, host)

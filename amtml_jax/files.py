@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import pathlib
 from typing import Any
 
-from amtml_jax.errors import UserError
+from amtml_jax import processes
+from amtml_jax.errors import NotSavedError, UserError
+
+
+def replace(path: pathlib.Path, text: str) -> None:
+  """Writes beside the file and renames: a reader never sees half of it.
+
+  Raises:
+    NotSavedError: it cannot be written; what was there before still is.
+  """
+  beside = path.with_name(f".{path.name}.{os.getpid()}")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with beside.open("w", encoding="utf-8") as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    beside.replace(path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      beside.unlink(missing_ok=True)
+    raise NotSavedError(
+      f"{path} could not be written: {error.strerror}"
+    ) from None
 
 
 def write(path: pathlib.Path, text: str) -> None:
-  """Writes beside the file and renames: a reader never sees half of it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(f".{path.name}.{os.getpid()}")
-  with beside.open("w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  beside.replace(path)
+  """Replaces the file; every process calls this.
+
+  The first one writes, and all go on when it is there.
+  """
+  if processes.first():
+    replace(path, text)
+  processes.meet(f"{path} written")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -26,16 +50,25 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: pathlib.Path, what: str) -> Any:
-  """The file's value; `what` names it in the sentence where it is damaged."""
+def read_json(path: pathlib.Path, what: str, fix: str) -> Any:
+  """The file's value; `what` and `fix` stand in the sentence of a damaged one.
+
+  Raises:
+    UserError: it is not there, not readable, or no JSON.
+  """
   try:
     return json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
-    raise UserError(f"{what} {path} cannot be read: {error}") from None
+  except OSError as error:
+    reason = error.strerror
+  except (ValueError, RecursionError) as error:
+    reason = f"it is no JSON ({error})"
+  raise UserError(f"{what} {path} cannot be read: {reason}; {fix}")
 
 
 def writable(folder: pathlib.Path) -> pathlib.Path:
   """Makes the folder if it is not there; refuses one it may not write to."""
+  if not processes.first():
+    return folder
   try:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".write-{os.getpid()}"
@@ -46,6 +79,12 @@ def writable(folder: pathlib.Path) -> pathlib.Path:
       f"--workdir={folder} is not writable: {error.strerror}; choose another"
     ) from None
   return folder
+
+
+def digest(value: Any) -> str:
+  """SHA-256 of a value as JSON: what was written is what is read."""
+  text = json.dumps(value, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -19,7 +19,9 @@ class Interrupt:
   def __enter__(self) -> Interrupt:
     for number in (signal.SIGTERM, signal.SIGINT):
       try:
-        self._before[number] = signal.signal(number, self._ask)
+        before = signal.signal(number, self._ask)
+        # None: a handler that was not Python's, which Python cannot put back.
+        self._before[number] = signal.SIG_DFL if before is None else before
       except ValueError:  # not the main thread: a notebook's, or a test's
         break
     return self

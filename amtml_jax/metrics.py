@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 
-from amtml_jax import files
+from amtml_jax import files, processes
+from amtml_jax.errors import NotSavedError
 
 FILE = "metrics.jsonl"
 
@@ -62,7 +69,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 class Log:
-  """One line an evaluation in metrics.jsonl, and the same in TensorBoard."""
+  """One line an evaluation in metrics.jsonl, and the same in TensorBoard.
+
+  Every process may hold one; the first one's writes.
+  """
 
   def __init__(self, workdir: pathlib.Path, step: int):
     """Opens the log of a run that stands at `step`.
@@ -70,37 +80,74 @@ class Log:
     Lines of later steps, from before an interruption, are dropped: these
     steps are done again.
     """
-    self._path = workdir / FILE
+    self._path, self._board = workdir / FILE, None
+    if not processes.first():
+      return
     kept = [line for line in read(workdir) if line["step"] <= step]
     text = "".join(json.dumps(line) + "\n" for line in kept)
     # Also where a kill tore the last line: the next one would be glued to it.
-    if self._path.exists() and self._path.read_text(encoding="utf-8") != text:
-      files.write(self._path, text)
-    self._board = SummaryWriter(str(workdir / "events"), purge_step=step + 1)
+    if self._path.exists() and self._path.read_bytes() != text.encode():
+      files.replace(self._path, text)
+    events = workdir / "events"
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    try:
+      events.mkdir(parents=True, exist_ok=True)
+      # Not SummaryWriter: its thread dies on a full disk, and its queue hangs.
+      self._board = EventsWriter(str(events / "events"))
+      self._event(step + 1, session_log=start)
+    except OSError as error:
+      raise _not_written(events, error) from None
+
+  def _event(self, step: int, **what: Any) -> None:
+    self._board.write_event(
+      event_pb2.Event(wall_time=time.time(), step=step, **what)
+    )
 
   def write(self, line: dict[str, Any]) -> None:
-    """Adds one line; `step` and `phase` are among its keys."""
-    with self._path.open("a", encoding="utf-8") as file:
-      file.write(json.dumps(line) + "\n")
-    for name, value in line.items():
-      if isinstance(value, float):
-        self._board.add_scalar(name, value, line["step"])
-    self._board.flush()
+    """Adds one line; `step` and `phase` are among its keys.
+
+    Raises:
+      NotSavedError: it cannot be written; the lines before are whole.
+    """
+    if self._board is None:
+      return
+    text = (json.dumps(line) + "\n").encode()
+    size = self._path.stat().st_size if self._path.exists() else 0
+    try:
+      with self._path.open("ab", buffering=0) as file:
+        if file.write(text) < len(text):
+          raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      values = {n: v for n, v in line.items() if isinstance(v, float)}
+      for name, value in values.items():
+        self._event(line["step"], summary=scalar(name, value))
+      self._board.flush()
+    except OSError as error:
+      if self._path.exists():
+        os.truncate(self._path, size)
+      raise _not_written(self._path, error) from None
 
   def close(self) -> None:
-    """Flushes the events."""
-    self._board.close()
+    """Closes the events."""
+    if self._board is not None:
+      with contextlib.suppress(OSError):  # a full disk has been said already
+        self._board.close()
+
+
+def _not_written(path: pathlib.Path, error: OSError) -> NotSavedError:
+  return NotSavedError(f"{path} could not be written: {error.strerror}")
 
 
 def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """Every whole line of a run's log; a torn last one is left out."""
+  """Every whole line of a run's log; torn and damaged ones are left out."""
   path = workdir / FILE
   if not path.exists():
     return []
   lines = []
-  for text in path.read_text(encoding="utf-8").splitlines():
+  for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
     try:
-      lines.append(json.loads(text))
-    except ValueError:
-      break
+      line = json.loads(text)
+      whole = {"step": int(line["step"]), "seconds": float(line["seconds"])}
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+      continue
+    lines.append({**line, **whole})
   return lines

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from amtml_jax import plugins
+from amtml_jax import conv_norm, plugins
 from amtml_jax.errors import UserError
+from amtml_jax.repeated import SHAPES_ALONE
 from amtml_jax.types import ModelOutput
 
 Variables = dict[str, Any]
@@ -49,6 +51,14 @@ class Network:
     variables = jax.jit(lambda k: self.model.init(k, image, train=False))(key)
     return {"batch_stats": {}, **variables}
 
+  def shapes(
+    self, image_shape: tuple[int, ...]
+  ) -> tuple[ModelOutput, Variables]:
+    """Those of `predict` of two images, and of what `init` gives."""
+    # What has no dtype of its own follows the switch.
+    x64 = jax.config.jax_enable_x64
+    return _shapes(self.model, tuple(image_shape), x64)
+
   def predict(self, variables: Variables, image: jax.Array) -> ModelOutput:
     """The output with running statistics: a row depends on no other row."""
     return self.model.apply(variables, self.normalize(image), train=False)
@@ -71,6 +81,45 @@ class Network:
       mutable=["batch_stats"],
     )
     return output, new.get("batch_stats", {})
+
+  def folded(self, variables: Variables) -> tuple[Network, Variables]:
+    """Itself for prediction alone, batch norm folded into its convolutions.
+
+    A network of a user's own that has no attribute `folded` stays as it is.
+
+    Args:
+      variables: unfolded, of `init`'s structure; not changed.
+
+    Returns:
+      A network of the same outputs within rounding, and its variables.
+    """
+    if getattr(self.model, "folded", True):
+      return self, variables
+    params, batch_stats = conv_norm.fold(
+      variables["params"], variables["batch_stats"], self.model.param_dtype
+    )
+    network = dataclasses.replace(self, model=self.model.clone(folded=True))
+    return network, {"params": params, "batch_stats": batch_stats}
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(
+  model: nn.Module, image_shape: tuple[int, ...], x64: bool
+) -> tuple[ModelOutput, Variables]:
+  """Traced once a model: all that ask for shapes would add up to seconds."""
+  del x64
+  key = jax.random.key(0)
+  output, variables = jax.eval_shape(
+    functools.partial(model.init_with_output, train=False),
+    {"params": key, SHAPES_ALONE: key},
+    jax.ShapeDtypeStruct((2, *image_shape), model.param_dtype),
+  )
+  return output, {"batch_stats": {}, **variables}
+
+
+def count_parameters(variables: Variables) -> int:
+  """Trainable numbers; batch statistics are not."""
+  return sum(jnp.size(leaf) for leaf in jax.tree.leaves(variables["params"]))
 
 
 def split_name(spec: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ gradient, over the replicas gives those of the global batch.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -103,15 +102,10 @@ class Objective:
     """Fresh `{student, adapter, terms}` and the student's batch statistics."""
     keys = [jax.random.fold_in(key, i) for i in range(3)]
     student = self.student.init(keys[0], image_shape)
-    image = jax.ShapeDtypeStruct((2, *image_shape), jnp.uint8)
     labels = jnp.zeros((2,), jnp.int32)
     # Shapes are enough to initialise adapter and terms.
-    outputs = jax.eval_shape(self.student.predict, student, image)
-    frozen = tuple(
-      jax.eval_shape(functools.partial(t.init, image_shape=image_shape), key)
-      for t in self.teachers
-    )
-    teachers = jax.eval_shape(self.teach, frozen, image)
+    outputs = self.student.shapes(image_shape)[0]
+    teachers = tuple(t.shapes(image_shape)[0] for t in self.teachers)
     zeros = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype), (outputs, teachers)
     )

@@ -9,12 +9,14 @@ meaning by itself.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from amtml_jax.errors import UserError
 
@@ -39,14 +41,15 @@ def all_rows(x: jax.Array, axis: str | None) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Replicas:
-  """The local devices that share every batch.
+  """The devices that share every batch.
 
   Under pmap a lifted function sees its own rows of what is sharded, and says
   its sums and gathers itself. Under jit it sees all rows, as on one device, and
   the compiler spreads them.
 
   Attributes:
-    devices: in the order of their rows.
+    devices: in the order of their rows; as many of every process, and those of
+      a process together.
     lift: `pmap` or `jit`.
   """
 
@@ -58,10 +61,26 @@ class Replicas:
     """How many devices share a batch."""
     return len(self.devices)
 
+  @functools.cached_property
+  def local(self) -> tuple[jax.Device, ...]:
+    """Those of this process."""
+    here = jax.process_index()
+    return tuple(d for d in self.devices if d.process_index == here)
+
   @property
   def axis(self) -> str | None:
     """The name that sums and gathers need, None where they need none."""
     return AXIS if self.lift == "pmap" else None
+
+  def describe(self, batch_size: int) -> str:
+    """`2 processes x 4 devices (H200), pmap, batch 128 = 8 x 16`."""
+    processes = self.count // len(self.local)
+    return (
+      f"{processes} process{'es' if processes > 1 else ''} x "
+      f"{len(self.local)} device{'s' if len(self.local) > 1 else ''} "
+      f"({self.devices[0].device_kind}), {self.lift}, batch {batch_size} = "
+      f"{self.count} x {batch_size // self.count}"
+    )
 
   def rows(self, batch_size: int, key: str = "batch_size") -> int:
     """Each device's rows of a batch; what does not divide is refused."""
@@ -73,51 +92,89 @@ class Replicas:
       )
     return batch_size // self.count
 
+  def part(self, batch_size: int) -> slice:
+    """Which rows of a batch this process feeds to its devices."""
+    own = self.rows(batch_size) * len(self.local)
+    return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
+
   def _sharding(self, *axes: str | None) -> jax.sharding.NamedSharding:
-    mesh = jax.sharding.Mesh(np.asarray(self.devices), (AXIS,))
+    # What pmap takes and gives back whole lies on this process's devices.
+    devices = self.local if self.lift == "pmap" else self.devices
+    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
     spec = jax.sharding.PartitionSpec(*axes)
     return jax.sharding.NamedSharding(mesh, spec)
 
   def place(self, tree: Tree) -> Tree:
-    """Copies a tree to every device.
+    """Copies a tree, the same in every process, to every device.
 
     Placed before the first call, it has the sharding that later calls have,
     so that nothing compiles twice.
     """
-    return jax.device_put(tree, self._sharding())
+    whole = self._sharding()
+    if whole.is_fully_addressable:
+      return jax.device_put(tree, whole)
 
-  def shard(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Consecutive rows together: `(..., N)` -> `(..., D, N / D)` for pmap."""
-    n = self.rows(rows.shape[axis])
-    if self.lift == "jit":
-      return rows
-    shape = (*rows.shape[:axis], self.count, n, *rows.shape[axis + 1 :])
-    return rows.reshape(shape)
+    def spread(x: Any) -> jax.Array:
+      if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(spread(jax.random.key_data(x)))
+      host = np.asarray(x)
+      return jax.make_array_from_callback(host.shape, whole, host.__getitem__)
+
+    return jax.tree.map(spread, tree)
+
+  def shard(self, part: np.ndarray, axis: int = 0) -> np.ndarray | jax.Array:
+    """Rows of this process, as a lifted function takes them.
+
+    Consecutive rows stay together: for pmap `(..., n·D, ...)` becomes
+    `(..., D, n, ...)` for the D devices of this process.
+    """
+    if self.lift == "pmap":
+      shape = (len(self.local), -1)
+      return part.reshape(*part.shape[:axis], *shape, *part.shape[axis + 1 :])
+    spread = self._sharding(*[None] * axis, AXIS)
+    if spread.is_fully_addressable:
+      return part
+    return jax.make_array_from_process_local_data(spread, part)
+
+  def put(self, part: np.ndarray, axis: int = 0) -> jax.Array:
+    """A `shard` on its devices: calls that repeat it upload nothing."""
+    spread = self._sharding(*[None] * axis, AXIS)
+    return jax.device_put(self.shard(part, axis), spread)
+
+  def each(self, values: np.ndarray) -> np.ndarray | jax.Array:
+    """The same values `(K,)` for each device of this process, sharded."""
+    return self.shard(np.tile(values, (len(self.local), 1)))
 
   def lift_steps(self, step: Callable, steps: int) -> Callable:
-    """Lifts `step(state, teachers, data, rows, epoch) -> (state, parts)`.
+    """Lifts `step(state, teachers, shared, fed, epoch) -> (state, parts)`.
 
     Returns:
-      A compiled `(state, teachers, data, rows, epochs, count) -> (state,
-      parts)` that runs `count` of at most `steps` steps in one dispatch;
-      `rows` is `shard` of `(steps, N)`, `epochs` `(steps,)`, and every part
-      comes back as `(steps,)`. The state is donated.
+      A compiled `(state, teachers, shared, fed, epochs, count, asks) -> (state,
+      parts, asked)` that runs `count` of at most `steps` steps in one dispatch.
+      `fed` is a tree of `shard`s of `(steps, N, ...)`, `epochs` `(steps,)`, and
+      every part comes back as `(steps,)`. `asks` is the `shard` of what each
+      device asks all for, `(D, K)` whole numbers, and `asked` their sum: so
+      every process knows, with the metrics, what any of them asked. The state
+      is donated.
     """
 
-    def one(state, teachers, data, rows, epochs, count):
+    def at(fed, i):
+      return jax.tree.map(lambda x: x[i], fed)
+
+    def one(state, teachers, shared, fed, epochs, count):
       del count
-      state, parts = step(state, teachers, data, rows[0], epochs[0])
+      state, parts = step(state, teachers, shared, at(fed, 0), epochs[0])
       return state, jax.tree.map(lambda x: x[None], parts)
 
-    def many(state, teachers, data, rows, epochs, count):
+    def many(state, teachers, shared, fed, epochs, count):
       def run(i, carry):
         state, buffer = carry
-        state, parts = step(state, teachers, data, rows[i], epochs[i])
+        state, parts = step(state, teachers, shared, at(fed, i), epochs[i])
         write = jax.tree.map(lambda b, x: b.at[i].set(x), buffer, parts)
         return state, write
 
       _, shapes = jax.eval_shape(
-        step, state, teachers, data, rows[0], epochs[0]
+        step, state, teachers, shared, at(fed, 0), epochs[0]
       )
       buffer = jax.tree.map(
         lambda s: jnp.zeros((steps, *s.shape), s.dtype), shapes
@@ -125,73 +182,111 @@ class Replicas:
       # A dynamic trip count: the shorter last dispatch compiles nothing.
       return jax.lax.fori_loop(0, count, run, (state, buffer))
 
-    lifted = one if steps == 1 else many
+    def lifted(state, teachers, shared, fed, epochs, count, asks):
+      run = one if steps == 1 else many
+      state, parts = run(state, teachers, shared, fed, epochs, count)
+      return state, parts, all_sum(jnp.sum(asks, axis=0), self.axis)
+
     if self.lift == "jit":
-      whole, spread = self._sharding(), self._sharding(None, AXIS)
+      whole = self._sharding()
       return jax.jit(
         lifted,
-        in_shardings=(whole, whole, whole, spread, whole, whole),
+        in_shardings=(
+          *(whole, whole, whole, self._sharding(None, AXIS)),
+          *(whole, whole, self._sharding(AXIS)),
+        ),
         out_shardings=whole,
         donate_argnums=(0,),
       )
     return jax.pmap(
       lifted,
       axis_name=AXIS,
-      in_axes=(None, None, None, 1, None, None),
-      out_axes=(None, None),
+      in_axes=(None, None, None, 1, None, None, 0),
+      out_axes=(None, None, None),
       donate_argnums=(0,),
       devices=self.devices,
     )
 
-  def lift_sums(self, sums: Callable) -> Callable:
-    """Lifts `sums(variables, data, rows, mask) -> sums over its rows`.
+  def lift_rows(self, rows: Callable) -> Callable:
+    """Lifts `rows(variables, shared, fed) -> a tree of its rows' values`.
 
     Returns:
-      A compiled function of `shard`ed rows and mask whose result is summed
+      A compiled function of a tree `fed` of `shard`s, whose result is spread
+      as they are: what another lifted function may be fed.
+    """
+    if self.lift == "jit":
+      whole, spread = self._sharding(), self._sharding(AXIS)
+      return jax.jit(
+        rows, in_shardings=(whole, whole, spread), out_shardings=spread
+      )
+    return jax.pmap(
+      rows, axis_name=AXIS, in_axes=(None, None, 0), devices=self.devices
+    )
+
+  def every_row(self, spread: jax.Array) -> np.ndarray:
+    """All rows, in their order, of what `lift_rows` gave; every process."""
+    shards = sorted(
+      spread.addressable_shards, key=lambda s: s.index[0].start or 0
+    )
+    parts = [np.asarray(s.data) for s in shards]
+    if self.lift == "pmap":  # (1, n, ...) of every device
+      parts = [part[0] for part in parts]
+    own = np.concatenate(parts)
+    if self.count == len(self.local):
+      return own
+    return np.asarray(multihost_utils.process_allgather(own, tiled=True))
+
+  def lift_sums(self, sums: Callable) -> Callable:
+    """Lifts `sums(variables, shared, fed) -> sums over its rows`.
+
+    Returns:
+      A compiled function of a tree `fed` of `shard`s whose result is summed
       over the replicas.
     """
 
-    def total(variables, data, rows, mask):
-      local = sums(variables, data, rows, mask)
+    def total(variables, shared, fed):
+      local = sums(variables, shared, fed)
       return jax.tree.map(lambda x: all_sum(x, self.axis), local)
 
     if self.lift == "jit":
       whole, spread = self._sharding(), self._sharding(AXIS)
       return jax.jit(
-        total,
-        in_shardings=(whole, whole, spread, spread),
-        out_shardings=whole,
+        total, in_shardings=(whole, whole, spread), out_shardings=whole
       )
     return jax.pmap(
       total,
       axis_name=AXIS,
-      in_axes=(None, None, 0, 0),
+      in_axes=(None, None, 0),
       out_axes=None,
       devices=self.devices,
     )
 
 
 def replicas(devices: int = 0, lift: str = "pmap") -> Replicas:
-  """The first `devices` local devices; all of them with 0."""
-  local = jax.local_devices()
-  if devices > len(local):
+  """The first `devices` devices of every process; all of them with 0."""
+  each = [jax.local_devices(p) for p in range(jax.process_count())]
+  least = min(map(len, each))
+  if devices > least:
     raise UserError(
-      f"config.devices={devices}, but this machine has {len(local)}; set it to "
-      "0 to use all"
+      f"config.devices={devices}, but "
+      + ("this machine" if len(each) == 1 else "a process")
+      + f" has {least}; set it to 0 to use all"
     )
-  return Replicas(tuple(local[: devices or None]), lift)
+  if not devices and least < max(map(len, each)):
+    raise UserError(
+      f"the processes have from {least} to {max(map(len, each))} devices; set "
+      f"config.devices={least} to use as many of each"
+    )
+  chosen = [d for own in each for d in own[: devices or None]]
+  return Replicas(tuple(chosen), lift)
 
 
-def steps_per_dispatch(asked: int, epoch: int) -> int:
-  """How many steps one dispatch runs.
+def once(function: Callable[[], Tree]) -> Tree:
+  """The value of a function that is compiled to run this one time.
 
-  On a CPU one: XLA runs a convolution inside a loop on one core without its
-  fast kernels (15 times slower here), and a CPU has no dispatch to hide.
-
-  Args:
-    asked: by the config; 0 chooses by the backend.
-    epoch: steps of an epoch, which bound a dispatch.
+  As one program: operation by operation it would take many times as long. On a
+  CPU not an optimised one: that takes four times as long to compile.
   """
-  if asked:
-    return min(asked, epoch)
-  return 1 if jax.default_backend() == "cpu" else min(50, epoch)
+  quick = {"xla_backend_optimization_level": 0}
+  options = quick if jax.default_backend() == "cpu" else None
+  return jax.jit(function, compiler_options=options)()

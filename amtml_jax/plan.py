@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import optax
 
 from amtml_jax import (
   config,
+  feed,
   network,
   objective,
   optimizer,
@@ -20,13 +22,17 @@ from amtml_jax import (
   reachability,
   state,
   step,
+  views,
 )
+from amtml_jax.checks import check
 from amtml_jax.data import pipeline
 from amtml_jax.data.splits import Splits
 from amtml_jax.ensemble import Ensemble
 from amtml_jax.errors import UserError
-from amtml_jax.evaluate import Evaluator
+from amtml_jax.evaluate import Evaluator, Placed
 from amtml_jax.state import TrainState
+from amtml_jax.types import Batch, ModelOutput
+from amtml_jax.views import Reading, Taught
 
 
 def check_batch(
@@ -81,6 +87,7 @@ class Plan:
     epoch: its steps; what is left over is dropped.
     stages: one a phase.
     evaluator: for any split.
+    taught: what the teachers say of every view, where the run keeps it.
   """
 
   def __init__(
@@ -99,10 +106,11 @@ class Plan:
       dtype=run.dtype,
       axis=self.replicas.axis,
     )
-    teachers, ranking = (), ()
+    teachers, self._frozen, ranking = (), (), ()
     if ensemble is not None:
       ensemble.check(train)
-      teachers, ranking = ensemble.networks(run.dtype), ensemble.ranking
+      teachers, self._frozen = ensemble.folded(run.dtype)
+      ranking = ensemble.ranking
     self.stages = tuple(
       Stage(
         first=phase.first * self.epoch,
@@ -121,13 +129,23 @@ class Plan:
       for phase in run.phases()
     )
     self.evaluator = Evaluator(
-      self.stages[0].objective, self.replicas, run.batch_size
+      self.stages[0].objective,
+      self.replicas,
+      run.batch_size,
+      run.data.resident_mb,
+    )
+    self.taught: Taught | None = None
+
+    check(
+      self.steps < 2**31,
+      f"config.epochs={run.epochs} are {self.steps} steps, more than 32 bits "
+      "count; set fewer",
     )
 
   @functools.cached_property
   def teachers(self) -> tuple[network.Variables, ...]:
     """Their variables, on the devices when they are first asked for."""
-    return self.replicas.place(self.ensemble.variables if self.ensemble else ())
+    return self.replicas.place(self._frozen)
 
   @property
   def steps(self) -> int:
@@ -147,36 +165,58 @@ class Plan:
 
   def start(self) -> TrainState:
     """The state before the first step, on the devices."""
-    # One program: operation by operation it would take many times as long.
     init = functools.partial(self.init, self.stages[0])
-    return self.replicas.place(jax.jit(init)())
+    return self.replicas.place(parallel.once(init))
 
   def like(self, stage: Stage) -> TrainState:
     """The shapes of the stage's states."""
     return jax.eval_shape(functools.partial(self.init, stage))
 
-  def evaluate(
-    self, current: TrainState, data: tuple[jax.Array, jax.Array]
-  ) -> dict[str, Any]:
+  def evaluate(self, current: TrainState, data: Placed) -> dict[str, Any]:
     """Everyone's accuracy on a split that `evaluator.place` placed."""
     adapter = current.params["adapter"]
     return self.evaluator((current.student, adapter, self.teachers), data)
 
   def check(self) -> None:
     """Refuses a trainable leaf that nothing trains; needs shapes alone."""
-    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
-    images = jax.ShapeDtypeStruct((2, *self.image_shape), jnp.uint8)
-    variables = self.ensemble.variables if self.ensemble else ()
-    frozen = jax.eval_shape(lambda tree: tree, variables)
+    outputs, batch = self._shapes()
     for stage in self.stages:
-      like = self.like(stage)
-      draw = functools.partial(pipeline.draw, epoch=0, pad=0, flip=False)
-      batch = jax.eval_shape(
-        lambda i, r, k, draw=draw: draw(i, r, r, key=k), images, rows, like.rng
-      )
       reachability.check(
-        stage.objective, stage.optimizer, stage.parts, like, frozen, batch
+        stage.objective,
+        stage.optimizer,
+        stage.parts,
+        self.like(stage),
+        outputs,
+        batch,
       )
+
+  def _shapes(self) -> tuple[tuple[ModelOutput, ...], Batch]:
+    """Of the teachers' outputs for two rows, and of those rows."""
+    rows = jax.ShapeDtypeStruct((2,), jnp.int32)
+    image = jax.ShapeDtypeStruct((2, *self.image_shape), jnp.uint8)
+    mask = jax.ShapeDtypeStruct((2,), jnp.float32)
+    teach = self.stages[0].objective.teach
+    frozen = jax.eval_shape(lambda tree: tree, self._frozen)
+    return jax.eval_shape(teach, frozen, image), Batch(image, rows, rows, mask)
+
+  @functools.cached_property
+  def reading(self) -> Reading:
+    """What of the teachers' outputs any stage's update looks at."""
+    outputs, batch = self._shapes()
+
+    def looks_at(stage: Stage) -> Reading:
+      goal = reachability.alone(stage.objective)
+
+      def update(said: Any, current: TrainState, batch: Batch) -> Any:
+        return step.gradients(goal, stage.parts, current, said, batch)
+
+      return Reading.of(update, outputs, self.like(stage), batch)
+
+    return functools.reduce(operator.or_, map(looks_at, self.stages))
+
+  def feed(self) -> feed.Feed:
+    """The training batches, from any step on."""
+    return feed.Feed(self.run, self.splits.train, self.replicas, self.taught)
 
   def lift(self, stage: Stage, steps: int) -> Callable[..., Any]:
     """The stage's compiled function of at most `steps` steps a dispatch."""
@@ -189,11 +229,18 @@ class Plan:
     )
     pad, flip = self.run.data.pad, self.run.data.flip
 
-    def draw_and_update(current, teachers, data, rows, epoch):
+    count, taught = views.count(self.run.data), self.taught
+
+    def draw_and_update(current, teachers, shared, fed, epoch):
+      (images, kept), (own, said) = shared, fed
+      view = epoch % count if count else epoch
       key = jax.random.fold_in(current.rng, 2)
-      batch = pipeline.draw(
-        *data, rows, key=key, epoch=epoch, pad=pad, flip=flip
-      )
-      return update(current, teachers, batch)
+      key = views.key(self.run.data) if count else key
+      batch = feed.drawn(images, own, key=key, epoch=view, pad=pad, flip=flip)
+      if taught:
+        outputs = taught.outputs(kept, said, batch.example, view)
+      else:
+        outputs = stage.objective.teach(teachers, batch.image)
+      return update(current, outputs, batch)
 
     return self.replicas.lift_steps(draw_and_update, steps)

@@ -15,15 +15,19 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
+from amtml_jax import processes
+
 # Where the output is no terminal: a line so often, and at every evaluation.
 SECONDS_BETWEEN_LINES = 30.0
 
 
 class View:
-  """Speaks to the terminal."""
+  """Speaks to the terminal, in the first process."""
 
   def __init__(self, console: Console | None = None):
-    self.console = console or Console(highlight=False)
+    self.console = console or Console(
+      highlight=False, quiet=not processes.first()
+    )
 
   def say(self, text: str) -> None:
     """One line, above the live one where there is one."""
@@ -66,34 +70,29 @@ class Line:
     self._spoke = time.monotonic()
 
   def advance(
-    self, step: int, images: int, epoch: str, loss: float, accuracy: float
+    self, step: int, images: int, place: str, latest: str = ""
   ) -> None:
-    """After a dispatch whose metrics have come.
+    """After a dispatch whose results have come.
 
     Args:
       step: done so far.
       images: of a step.
-      epoch: done and in all.
-      loss: the latest.
-      accuracy: the latest, on training images.
+      place: which epoch, of how many.
+      latest: figures.
     """
     now = time.monotonic()
     if self._start is None:
       # The first dispatch compiled: it says nothing about the pace.
       self._first, self._start = step, now
     rate = (step - self._first) / max(now - self._start, 1e-9)
-    text = (
-      f"epoch {epoch}  {rate * images:,.0f} images/s  "
-      f"loss {loss:.4f}  accuracy {accuracy:.1%}"
-    )
+    pace = f"{rate * images:,.0f} images/s  " if rate else ""
+    text = f"{place}  {pace}{latest}"
     if self._bars is not None:
       self._bars.update(self._task, completed=step, now=text)
     elif now - self._spoke >= SECONDS_BETWEEN_LINES:
       self._spoke = now
-      left = (self._steps - step) / max(rate, 1e-9)
-      self._view.say(
-        f"{self.name}  step {step}/{self._steps}  {text}  {left:,.0f} s left"
-      )
+      left = f"  {(self._steps - step) / rate:,.0f} s left" if rate else ""
+      self._view.say(f"{self.name}  step {step}/{self._steps}  {text}{left}")
 
   def say(self, text: str) -> None:
     """A line that stays."""

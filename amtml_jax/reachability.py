@@ -39,6 +39,13 @@ def constant_leaves(function: Callable[..., Any], *args: Any) -> list[str]:
   ]
 
 
+def alone(objective: Objective) -> Objective:
+  """One replica's objective: the axis adds sums and gathers, no other path."""
+  model = objective.student.model.clone(axis=None)
+  student = dataclasses.replace(objective.student, model=model)
+  return dataclasses.replace(objective, student=student, axis=None)
+
+
 def check(
   objective: Objective,
   optimizer: optax.GradientTransformation,
@@ -54,14 +61,10 @@ def check(
     optimizer: of the phase.
     parts: of the parameters that the phase trains.
     current: a state's shapes, as the other two from `jax.eval_shape`.
-    teachers: their variables' shapes.
+    teachers: their outputs' shapes.
     batch: a batch's shapes.
   """
-  # One replica's graph: the axis adds sums and gathers, and no other path.
-  model = objective.student.model.clone(axis=None)
-  student = dataclasses.replace(objective.student, model=model)
-  alone = dataclasses.replace(objective, student=student, axis=None)
-  gradients = functools.partial(step.gradients, alone, parts)
+  gradients = functools.partial(step.gradients, alone(objective), parts)
   lost = constant_leaves(lambda *a: gradients(*a)[0], current, teachers, batch)
   if lost:
     raise UserError(

@@ -7,11 +7,10 @@ import pathlib
 import time
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from amtml_jax import __version__, config, ensemble, files, metrics
+from amtml_jax import __version__, config, files, metrics, network
 from amtml_jax.errors import DamagedError
 from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
 from amtml_jax.train import Training
@@ -32,7 +31,7 @@ def summarize(
   test = plan.evaluator.place(plan.splits.test)
   results = plan.evaluate(training.state, test)
   best = _best(training, test)
-  own = ensemble.count_parameters(training.state.student)
+  own = network.count_parameters(training.state.student)
   teachers = plan.ensemble.teachers if plan.ensemble else ()
   together = sum(t.parameters for t in teachers)
 
@@ -81,7 +80,9 @@ def summarize(
   summary["versions"] = {"amtml-jax": __version__} | {
     p: importlib.metadata.version(p) for p in PACKAGES
   }
-  summary["devices"] = f"{plan.replicas.count} x {jax.devices()[0].device_kind}"
+  summary["devices"] = plan.replicas.describe(plan.run.batch_size)
+  summary = files.plain(summary)
+  summary["digest"] = files.digest(summary)
   files.write_json(workdir / SUMMARY, summary)
   return summary
 

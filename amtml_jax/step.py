@@ -1,4 +1,4 @@
-"""One update: a pure function of (state, teachers, batch), with no mesh."""
+"""One update: a pure function of (state, outputs, batch), with no mesh."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from amtml_jax import parallel, state
-from amtml_jax.network import Variables
 from amtml_jax.objective import Objective, Parts
 from amtml_jax.state import TrainState
-from amtml_jax.types import Batch
+from amtml_jax.types import Batch, ModelOutput
 
 
 def example_keys(
@@ -27,12 +26,11 @@ def gradients(
   objective: Objective,
   parts: tuple[str, ...],
   current: TrainState,
-  teachers: tuple[Variables, ...],
+  outputs: tuple[ModelOutput, ...],
   batch: Batch,
 ) -> tuple[dict[str, Any], Any, Parts]:
   """Gradient over the global batch, new batch statistics, summed parts."""
   keys = example_keys(current.rng, current.step, batch.example)
-  outputs = objective.teach(teachers, batch.image)
 
   def loss(trained: dict[str, Any]) -> tuple[jax.Array, Any]:
     params = {**current.params, **trained}
@@ -56,7 +54,7 @@ def train_step(
   parts: tuple[str, ...],
   ema: float,
   current: TrainState,
-  teachers: tuple[Variables, ...],
+  outputs: tuple[ModelOutput, ...],
   batch: Batch,
 ) -> tuple[TrainState, Parts]:
   """One update of one replica; the first four arguments are static.
@@ -67,14 +65,14 @@ def train_step(
     parts: of the parameters that this phase trains.
     ema: decay of the student's moving average, 0 for none.
     current: the state before.
-    teachers: their variables, frozen, in the manifest's order.
+    outputs: the frozen teachers', of these rows, in the manifest's order.
     batch: this replica's rows.
 
   Returns:
     The state after, and every part as (sum, count) over the global batch.
   """
   grads, batch_stats, summed = gradients(
-    objective, parts, current, teachers, batch
+    objective, parts, current, outputs, batch
   )
   trained = state.trainable(current.params, parts)
   updates, opt_state = optimizer.update(grads, current.opt_state, trained)

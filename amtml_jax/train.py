@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from amtml_jax import metrics, parallel, state
+from amtml_jax import metrics, processes, profile, state
+from amtml_jax.agenda import Agenda
 from amtml_jax.checkpoint import Checkpoints
-from amtml_jax.data import pipeline
 from amtml_jax.errors import (
   DamagedError,
   DivergedError,
   InterruptedRun,
+  NotSavedError,
   UserError,
 )
 from amtml_jax.evaluate import STUDENT
 from amtml_jax.interrupt import Interrupt
-from amtml_jax.plan import Plan, Stage
+from amtml_jax.plan import Plan
 from amtml_jax.progress import Line, View
+from amtml_jax.trees import to_host
 
 
 @dataclasses.dataclass
@@ -67,23 +72,32 @@ class Training:
     self._restore()
 
   def _restore(self) -> None:
-    steps = self.saved.steps()
-    for step in reversed(steps):
+    for step in self.saved.damaged:
+      self._view.say(
+        f"the checkpoint of step {step} in {self.saved.folder} is damaged, and "
+        "was moved aside"
+      )
+    damaged = []
+    for step in reversed(self.saved.steps()):
+      damage = None
       try:
         at = Progress(**self.saved.meta(step))
         self._fits(at)
         like = self.plan.like(self.plan.stages[at.stage])
         restored = self.saved.restore(step, like)
       except DamagedError as error:
-        self._view.say(f"{error}; using the one before")
+        damage = error
+      if processes.told(damage is not None):
+        self._view.say(f"{damage}; using the one before")
+        damaged.append(step)
         continue
+      if damage:
+        raise damage
+      self.saved.set_aside(damaged)
       self.at, self.state = at, self.plan.replicas.place(restored)
       return
-    if steps:
-      raise DamagedError(
-        f"every checkpoint in {self.saved.folder} is damaged; remove the "
-        "folder to start again"
-      )
+    if damaged:
+      raise self.saved.all_damaged()
 
   def _fits(self, at: Progress) -> None:
     """Refuses to go on with a state of other teachers or a longer run."""
@@ -112,118 +126,107 @@ class Training:
     """Trains to the end, or until it is asked to stop."""
     if self.state is None:
       self.state = self.plan.start()
+    self._line, self._asked = line, np.zeros(2, np.int32)
     self._log = metrics.Log(self._workdir, self.at.step)
-    self._line = line
-    train, validation = self.plan.splits.train, self.plan.splits.validation
-    self._data = self.plan.replicas.place((train.image, train.label))
-    self._held_out = self.plan.evaluator.place(validation)
-    self._since = time.monotonic()
+    self._feed = self.plan.feed()
+    self._held_out = self.plan.evaluator.place(self.plan.splits.validation)
+    self._since = self._saved_at = time.monotonic()
+    self._saved_step = self.at.step
     try:
       with Interrupt() as self._interrupt:
         for number in range(self.at.stage, len(self.plan.stages)):
           self._stage(number)
+        self._written(self.saved.wait)
     finally:
-      self.saved.wait()
+      self._feed.close()
       self._log.close()
+      with contextlib.suppress(NotSavedError):  # what stops the run goes first
+        self.saved.wait()
 
   def _stage(self, number: int) -> None:
-    stage, run = self.plan.stages[number], self.plan.run
+    stage = self.plan.stages[number]
     if number != self.at.stage:
       trained = state.trainable(self.state.params, stage.parts)
-      fresh = self.plan.replicas.place(stage.optimizer.init(trained))
-      self.state = self.state.replace(opt_state=fresh)
+      fresh = stage.optimizer.init(to_host(trained))
+      self.state = self.state.replace(opt_state=self.plan.replicas.place(fresh))
       self.at.stage = number
-    limit = parallel.steps_per_dispatch(run.steps_per_dispatch, self.plan.epoch)
-    update = self.plan.lift(stage, limit)
+    limit, name = self._feed.limit, self._line.name
+    update = profile.watched(name, limit, self.plan.lift(stage, limit))
+    agenda = Agenda(self.plan.run, self.plan.epoch, stage.last)
     while self.at.step < stage.last:
-      before, epoch = self.at.step, self.at.step // self.plan.epoch + 1
-      while not self._ends(epoch, stage):
-        epoch += 1
-      until = epoch * self.plan.epoch
+      before, until = self.at.step, agenda.next(self.at.step)
       self._dispatch(update, limit, until)
-      if self.at.step == until:
+      if self.at.step == until and agenda.evaluates(until):
         self._evaluate()
-      if self.at.step > before and (
-        self._interrupt.asked or self._saves(self.at.step, stage)
-      ):
-        self._save()
-      if self._interrupt.asked:
-        self.saved.wait()
+      stop, save = self._asks()
+      due = save or (agenda.saves(self.at.step) and self.at.step > before)
+      if due or (stop and self.at.step > self._saved_step):
+        self._save(must=stop or self.at.step == self.plan.steps)
+      if stop:
+        saved = " and saved" if self.at.step else ""
         raise InterruptedRun(
-          f"stopped at step {self.at.step} of {self.plan.steps} and saved; "
-          "the same command goes on from there"
+          f"stopped at step {self.at.step} of {self.plan.steps}{saved}; the "
+          "same command goes on from there"
         )
 
-  def _ends(self, epoch: int, stage: Stage) -> bool:
-    """Whether an epoch ends with an evaluation."""
-    run, last = self.plan.run, epoch * self.plan.epoch == stage.last
-    return (
-      last
-      or epoch % run.evaluate_every == 0
-      or epoch % run.checkpoint_every == 0
-    )
+  def _asks(self) -> np.ndarray:
+    """Whether to (stop, save) now; the same in every process.
 
-  def _saves(self, step: int, stage: Stage) -> bool:
-    every = self.plan.run.checkpoint_every * self.plan.epoch
-    return step % every == 0 or step == stage.last
+    What the processes ask for travels with the steps, so that all hear it at
+    the same one. One process need not wait for its own answer.
+    """
+    return self._asked if processes.several() else self._own_asks()
+
+  def _own_asks(self) -> np.ndarray:
+    minutes = (time.monotonic() - self._saved_at) / 60
+    due = 0 < self.plan.run.checkpoint_minutes <= minutes
+    clock = due and self.at.step > self._saved_step and processes.first()
+    return np.array([self._interrupt.asked, clock], np.int32)
 
   def _dispatch(self, update: Any, limit: int, until: int) -> None:
     """Steps to `until`; metrics are fetched while the next dispatch runs."""
     pending = None
-    while self.at.step < until and not self._interrupt.asked:
+    while self.at.step < until and not self._asks().any():
       count = min(limit, until - self.at.step)
-      rows, epochs = self._rows(count, limit)
-      self.state, parts = update(
+      fed, epochs = self._feed.next(self.at.step, count)
+      self.state, parts, asked = update(
         self.state,
-        self.plan.teachers,
-        self._data,
-        rows,
+        () if self.plan.taught else self.plan.teachers,
+        self._feed.shared,
+        fed,
         epochs,
         np.int32(count),
+        self.plan.replicas.each(self._own_asks()),
       )
       if pending:
         self._take(*pending)
-      pending = (self.at.step, count, parts)
+      pending = (self.at.step, count, parts, asked)
       self.at.step += count
     if pending:
       self._take(*pending)
 
-  def _rows(self, count: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows and epochs of the next steps, padded to a full dispatch."""
-    run = self.plan.run
-    rows = np.zeros((limit, run.batch_size), np.int32)
-    epochs = np.zeros((limit,), np.int32)
-    size = len(self.plan.splits.train.label)
-    for i in range(count):
-      rows[i], epochs[i] = pipeline.rows_of(
-        self.at.step + i, seed=run.seed, size=size, batch=run.batch_size
-      )
-    return self.plan.replicas.shard(rows, axis=1), epochs
-
-  def _take(self, first: int, count: int, parts: Any) -> None:
+  def _take(self, first: int, count: int, parts: Any, asked: Any) -> None:
     """Adds up what a dispatch measured; stops where it is not a number."""
-    parts = jax.device_get(parts)
+    parts, asked = jax.device_get((parts, asked))
+    self._asked = self._asked | (asked > 0)
     parts = {n: (v[:count], c[:count]) for n, (v, c) in parts.items()}
     bad = metrics.first_not_finite(parts)
     if bad:
-      saved = self.saved.steps()
       raise DivergedError(
         f"{self._line.name}: {bad[1]} turned {bad[2]} at step "
-        f"{first + bad[0] + 1}; the "
-        + (f"checkpoint of step {saved[-1]} is" if saved else "run was not")
-        + (" good" if saved else " saved yet")
-        + "; a smaller learning_rate or a clip_norm may help, in "
-        "config.optimizer or, for a teacher, in config.teacher.optimizer"
+        f"{first + bad[0] + 1}; {self.saved.last()}; a smaller learning_rate "
+        "or a clip_norm may help, in config.optimizer or, for a teacher, in "
+        "config.teacher.optimizer"
       )
+    self._written(self.saved.check)
     metrics.add(self.at.sums, parts)
     latest = {n: float(v[-1] / c[-1]) for n, (v, c) in parts.items()}
     done = first + count
     self._line.advance(
       done,
       self.plan.run.batch_size,
-      f"{-(-done // self.plan.epoch)}/{self.plan.run.epochs}",
-      latest["loss"],
-      latest["accuracy"],
+      f"epoch {-(-done // self.plan.epoch)}/{self.plan.run.epochs}",
+      f"loss {latest['loss']:.4f}  accuracy {latest['accuracy']:.1%}",
     )
 
   def _evaluate(self) -> None:
@@ -246,7 +249,7 @@ class Training:
       **metrics.flat(result, "validation/"),
       "seconds": self.at.seconds,
     }
-    self._log.write(line)
+    self._written(functools.partial(self._log.write, line))
     self._line.say(
       f"epoch {epoch}/{self.plan.run.epochs}  loss {means['loss']:.4f}  "
       f"accuracy {means['accuracy']:.1%}  validation {own['accuracy']:.2%}"
@@ -257,14 +260,37 @@ class Training:
     self.at.seconds += now - self._since
     self._since = now
 
-  def _save(self) -> None:
+  def _save(self, *, must: bool) -> None:
+    """Saves; where it `must`, at once, and then a full disk stops the run."""
     self._clock()
+    self._saved_at, self._saved_step = time.monotonic(), self.at.step
+    self._asked = np.zeros(2, np.int32)
     # Between evaluations the state's own accuracy is not known: never best.
     known = not self.at.sums
     accuracy = self.at.validation[STUDENT]["accuracy"] if known else -1.0
-    self.saved.save(
-      self.at.step, self.state, dataclasses.asdict(self.at), accuracy
-    )
+
+    def save() -> None:
+      self.saved.save(
+        self.at.step, self.state, dataclasses.asdict(self.at), accuracy
+      )
+      if must:
+        self.saved.wait()
+
+    self._written(self.saved.wait)
+    self._written(save, must=must)
+
+  def _written(self, do: Callable[[], None], *, must: bool = False) -> None:
+    """Does what writes; a full disk stops the run, or by config does not.
+
+    One process of several cannot go on alone: the others wait for its save.
+    """
+    try:
+      do()
+    except NotSavedError as error:
+      stop = self.plan.run.full_disk == "stop" or processes.several()
+      if must or stop:
+        raise
+      self._view.say(f"{error}; going on, as config.full_disk says")
 
 
 def _named(fingerprints: list[list[str]]) -> str:

@@ -3,25 +3,68 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import flax.struct
 import jax
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-  """One split of a data set, in host memory.
+class Examples(Protocol):
+  """A split that is read where it lies, for one that does not fit in memory.
+
+  A data source's file may have `examples(split, *, folder, name, image_size)`
+  beside `load`, which gives one of these. Two more attributes may be there:
+  `where`, the file or set that a message names, and `identity`, a cheap
+  description of exactly these files (`data.index.identity` makes one): what one
+  pass over the split finds out is kept under it, so that a run that starts
+  again does not read all of it again. Without it, or with "", nothing is kept.
 
   Attributes:
-    image: `(N, H, W, channels)` uint8.
+    shape: `(H, W, channels)`, the same for every image.
+    classes: the classes' names, in the order of their labels.
+  """
+
+  shape: tuple[int, int, int]
+  classes: Sequence[str]
+
+  def __len__(self) -> int:
+    """How many images there are."""
+
+  def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reads some images; several threads call it at once.
+
+    Args:
+      rows: `(n,)` integers in `[0, len(self))`, in any order, n > 0.
+
+    Returns:
+      `(n, H, W, channels)` uint8 and `(n,)` integers in `[0, len(classes))`.
+
+    Raises:
+      UserError: what is wrong with the files, in one sentence.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """One split of a data set.
+
+  Attributes:
+    image: `(N, H, W, channels)` uint8: an array, or `data.pictures.Pictures`,
+      which are read when they are asked for and never held whole.
     label: `(N,)` int32, in `[0, len(classes))`.
     classes: the classes' names, in the order of their labels.
   """
 
-  image: np.ndarray
+  image: Any
   label: np.ndarray
   classes: tuple[str, ...]
+
+  @property
+  def resident(self) -> bool:
+    """Whether the images are an array in host memory."""
+    return isinstance(self.image, np.ndarray)
 
 
 class Batch(flax.struct.PyTreeNode):

@@ -8,9 +8,7 @@ ensemble. Finished runs are not repeated. Prints the table and writes it to
 few_labels.json in the workdir.
 """
 
-import math
 import pathlib
-import statistics
 import sys
 
 from absl import flags
@@ -18,6 +16,7 @@ from rich.table import Table
 
 from amtml_jax import commands, files
 from amtml_jax.configs import digits
+from amtml_jax.experiments import paired
 from amtml_jax.progress import View
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/few_labels", "where to write")
@@ -34,19 +33,6 @@ def accuracy(method: str, seed: int, folder: pathlib.Path, view: View) -> float:
   return 100 * summary["student"]["test_accuracy"]
 
 
-def line(values: list[float], alone: list[float]) -> dict[str, object]:
-  """Mean and standard error of the accuracies, and of the paired gain."""
-  gains = [a - b for a, b in zip(values, alone, strict=True)]
-  root = math.sqrt(len(values))
-  return {
-    "accuracy": values,
-    "mean": statistics.mean(values),
-    "standard_error": statistics.stdev(values) / root,
-    "gain": statistics.mean(gains),
-    "gain_standard_error": statistics.stdev(gains) / root,
-  }
-
-
 def main() -> None:
   """Teaches once, then runs every method and seed."""
   folder, view = pathlib.Path(WORKDIR.value), View()
@@ -55,13 +41,9 @@ def main() -> None:
     m: [accuracy(m, seed, folder, view) for seed in SEEDS] for m in METHODS
   }
   table = Table("method", "test accuracy", "gain over alone")
-  lines = {m: line(v, results["alone"]) for m, v in results.items()}
+  lines = {m: paired.line(v, results["alone"]) for m, v in results.items()}
   for method, own in lines.items():
-    table.add_row(
-      method,
-      f"{own['mean']:.2f} ± {own['standard_error']:.2f}",
-      f"{own['gain']:+.2f} ± {own['gain_standard_error']:.2f}",
-    )
+    table.add_row(method, *paired.cells(own))
   view.console.print(table)
   files.write_json(folder / "few_labels.json", lines)
 

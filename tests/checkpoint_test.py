@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amtml_jax import checkpoint, parallel
-from amtml_jax.errors import DamagedError
+from amtml_jax import checkpoint, parallel, trees
+from amtml_jax.errors import DamagedError, DivergedError
 
 TREE = {
   "params": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)},
@@ -15,7 +15,7 @@ TREE = {
 
 
 def changed(tree, change):
-  host = checkpoint.to_host(tree)
+  host = trees.to_host(tree)
   host["params"]["kernel"] = change(host["params"]["kernel"])
   return host
 
@@ -30,27 +30,27 @@ def changed(tree, change):
   ],
 )
 def test_a_fingerprint_is_of_values_shapes_and_types(change):
-  before = checkpoint.fingerprint(checkpoint.to_host(TREE))
-  assert checkpoint.fingerprint(changed(TREE, change)) != before
-  assert checkpoint.fingerprint(changed(TREE, np.array)) == before
+  before = trees.fingerprint(trees.to_host(TREE))
+  assert trees.fingerprint(changed(TREE, change)) != before
+  assert trees.fingerprint(changed(TREE, np.array)) == before
 
 
 def test_a_fingerprint_is_of_names():
   one = {"a": np.ones(2), "b": np.zeros(2)}
   two = {"a": np.zeros(2), "b": np.ones(2)}
   three = {"b": np.ones(2), "c": np.zeros(2)}
-  prints = {checkpoint.fingerprint(t) for t in (one, two, three)}
+  prints = {trees.fingerprint(t) for t in (one, two, three)}
   assert len(prints) == 3
 
 
 def test_a_tree_comes_back(tmp_path):
-  print_ = checkpoint.save_tree(tmp_path / "tree", TREE)
-  back = checkpoint.restore_tree(tmp_path / "tree", TREE, print_)
-  jax.tree.map(np.testing.assert_array_equal, back, checkpoint.to_host(TREE))
+  print_ = trees.save_tree(tmp_path / "tree", TREE)
+  back = trees.restore_tree(tmp_path / "tree", TREE, print_)
+  jax.tree.map(np.testing.assert_array_equal, back, trees.to_host(TREE))
   with pytest.raises(DamagedError, match="its fingerprint is not"):
-    checkpoint.restore_tree(tmp_path / "tree", TREE, "0" * 64)
+    trees.restore_tree(tmp_path / "tree", TREE, "0" * 64)
   with pytest.raises(DamagedError, match="missing or damaged"):
-    checkpoint.restore_tree(tmp_path / "none", TREE, print_)
+    trees.restore_tree(tmp_path / "none", TREE, print_)
 
 
 def test_keys_come_back_and_the_newest_and_the_best_are_kept(tmp_path):
@@ -67,6 +67,15 @@ def test_keys_come_back_and_the_newest_and_the_best_are_kept(tmp_path):
     jax.random.key_data(back["rng"]), jax.random.key_data(jax.random.key(4))
   )
   assert saved.meta(4) == {"step": 4}
+  saved.close()
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path, keep=2)
+  saved.save(1, {"a": {"b": jnp.ones(2)}}, {}, 0.5)
+  with pytest.raises(DivergedError, match=r"a/b is no longer finite at step 2"):
+    saved.save(2, {"a": {"b": jnp.array([1.0, jnp.nan])}}, {}, 0.5)
+  assert saved.steps() == [1]
   saved.close()
 
 

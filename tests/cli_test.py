@@ -1,5 +1,6 @@
 """The edges of the command: exit codes, one sentence, nothing written."""
 
+import gzip
 import json
 
 import pytest
@@ -33,6 +34,8 @@ def test_run_from_a_config_file_of_ones_own(config, tmp_path, capsys):
     "--config.optimizer.learning_rate=0.05",
     "--config.teachers=('a=mlp_small',)",
     "--config.adapter.name=uniform",
+    "--config.batch_size=12",
+    "--profile",
   )
   assert code == 0
   summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -42,6 +45,11 @@ def test_run_from_a_config_file_of_ones_own(config, tmp_path, capsys):
   assert "teacher a" in out
   assert "ensemble, adaptive" in out
   assert f"written: {tmp_path / 'run' / 'summary.json'}" in out
+  # The student's third to ninth step; then the first evaluation ends the trace.
+  (trace,) = (tmp_path / "run/profile/mlp_small").rglob("perfetto_trace.*")
+  events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+  assert [e.get("name") for e in events].count("mlp_small") == 7
+  assert f"traced: {tmp_path / 'run/profile/mlp_small'}" in out
 
 
 WRONG = {
@@ -51,6 +59,18 @@ WRONG = {
   "a config that is not there": (
     ["run", "--config=digit", "--workdir={new}"],
     "no config 'digit': neither a file nor one of cifar, digits",
+  ),
+  "a value of no config": (
+    ["run", "--config.epochs=1", "--workdir={new}"],
+    "--config.epochs=1 needs --config=FILE beside it",
+  ),
+  "a value that no flag's type refuses": (
+    ["run", "--config={config}", "--workdir={new}", "--config.teachers=5"],
+    "config.teachers=(5,) must be a tuple, each of it a line of text",
+  ),
+  "a section that lacks a key": (
+    ["run", "--config={config}", "--workdir={new}", "--config.kd={{}}"],
+    "config.kd.ratio is missing; a config starts from amtml_jax.defaults",
   ),
   "an unknown key": (
     ["run", "--config={config}", "--workdir={new}", "--config.optimzer.ema=1"],
@@ -66,7 +86,7 @@ WRONG = {
   ),
   "an unknown argument of a config": (
     ["run", "--config=digits:lables=1", "--workdir={new}"],
-    "amtml: no argument 'lables'; known: labels, method",
+    "--config=digits:lables=1: no argument 'lables'; known: labels, method",
   ),
   "an unknown flag": (
     ["run", "--config={config}", "--workdir={new}", "--wrokdir=x"],
@@ -82,7 +102,7 @@ WRONG = {
   ),
   "a data source that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.data.source=x"],
-    "no data source called 'x'; known: digits, idx, npz, tfds",
+    "no data source called 'x'; known: digits, idx, ",
   ),
   "a stage that the student lacks": (
     [
@@ -170,6 +190,27 @@ WRONG = {
     ["prepare", "x"],
     "cannot prepare 'x'",
   ),
+  "nothing to measure": (["bench", "--rounds=2"], "bench needs --config"),
+  "an image that is none": (
+    ["bench", "--config={config}", "--image=32x32"],
+    "--image=32x32 must be HEIGHTxWIDTHxCHANNELS, such as 32x32x3",
+  ),
+  "a class alone": (
+    ["bench", "--config={config}", "--classes=1"],
+    "--classes=1 must be a whole number of at least 2",
+  ),
+  "a piece that is not there": (
+    ["bench", "--config={config}", "--only=angel"],
+    "--only=angel is none of kd, angle, hint",
+  ),
+  "a piece without teachers": (
+    ["bench", "--config={config}", "--only=kd", "--config.method=alone"],
+    "--only=kd needs teachers, and config.method=alone has none",
+  ),
+  "a trace without a folder": (
+    ["bench", "--config={config}", "--profile"],
+    "--profile needs --workdir",
+  ),
   "nothing to prepare": (["prepare"], "needs a data set's name first"),
 }
 
@@ -189,6 +230,43 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
   assert not new.exists() or list(new.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    (
+      "x = 1\ndef get_config(:",
+      "SyntaxError: invalid syntax (mine.py, line 2)",
+    ),
+    ("x = 1", "its function get_config() is missing; return amtml_jax."),
+    ("def get_config():\n  return {}", "get_config() gives no ConfigDict"),
+    (
+      "def get_config():\n  return 1 / 0",
+      "division by zero ({config}, line 2)",
+    ),
+    ("open('/nowhere')", "No such file or directory: '/nowhere' ({config}, "),
+    ("import sys\nsys.exit(0)", "SystemExit: 0 ({config}, line 2)"),
+    (
+      "def get_config(a, b):\n  pass",
+      "missing 2 required positional arguments",
+    ),
+    (f"{CONFIG}\nc = get_config()\nc.epochs = 'two'", "{config}, line 8)"),
+    (
+      "from amtml_jax.defaults import defaults as get_config\n\0",
+      "null bytes",
+    ),
+  ],
+)
+def test_a_config_file_that_gives_none(text, message, config, tmp_path, capsys):
+  config.write_text(text)
+  workdir = tmp_path / "new"
+  assert amtml("run", f"--config={config}", f"--workdir={workdir}") == 2
+  err = capsys.readouterr().err
+  assert err.startswith(f"amtml: --config={config}: ")
+  assert message.format(config=config) in err
+  assert err.count("\n") == 1
+  assert not workdir.exists()
+
+
 def test_list_names_everything(capsys):
   assert amtml("list") == 0
   out = capsys.readouterr().out
@@ -199,5 +277,6 @@ def test_list_names_everything(capsys):
 def test_help_names_every_command(capsys):
   assert amtml() == 0
   out = capsys.readouterr().out
-  for command in ("run", "teach", "distill", "evaluate", "prepare", "list"):
+  commands = "run teach distill evaluate bench prepare list"
+  for command in commands.split():
     assert f"\n  {command} " in out

@@ -1,8 +1,12 @@
 """What a config leaves to its method, and what is refused."""
 
+import functools
+import importlib
 import pathlib
 
+import numpy as np
 import pytest
+from ml_collections.config_dict import required_placeholder
 
 from amtml_jax import cli, config
 from amtml_jax.defaults import arguments, defaults
@@ -104,15 +108,10 @@ def test_a_teacher_is_a_student_alone_with_a_seed_of_its_own():
   ("changes", "message"),
   [
     ({"method": "magic"}, "method='magic' is not known; known: alone, okd"),
-    ({"dtype": "float16"}, "dtype='float16' is not known"),
     ({"kd__temperature": 0.0}, "kd.temperature=0.0 must be a number above 0"),
-    ({"kd__temperature": float("nan")}, "kd.temperature=nan must be"),
     ({"kd__ratio": 1.5}, "kd.ratio=1.5 .* of at least 0 and at most 1"),
     ({"terms__kd": -1.0}, "terms.kd=-1.0 must be a number of at least 0"),
-    ({"epochs": 0}, "epochs=0 must be a whole number of at least 1"),
-    ({"data__pad": -1}, "data.pad=-1"),
     ({"optimizer__momentum": 1.0}, "optimizer.momentum=1.0"),
-    ({"optimizer__milestones": (0.5, 2.0)}, "milestones"),
     ({"optimizer__schedule": "linear"}, "schedule='linear'"),
     ({"teacher__optimizer__decay": -1.0}, "teacher.optimizer.decay=-1.0"),
     ({"adapter__schedule": "both"}, "adapter.schedule='both'"),
@@ -128,16 +127,12 @@ def test_a_teacher_is_a_student_alone_with_a_seed_of_its_own():
       "two_stage drops the hints",
     ),
     ({"teachers": ()}, "config.teachers is empty"),
-    ({"teachers": ("a/b=cnn",)}, "cannot be a folder's name"),
     ({"student": "tests.nothing"}, "no model called 'tests.nothing'"),
     ({"student": "amtml_jax.models.resnet:x"}, "no network called 'x'"),
     ({"student": "amtml_jax.files"}, "is no model: it has no Model"),
     (
-      {
-        "method": "alone",
-        "terms__cross_entropy": 0.0,
-      },
-      "every weight in config.terms is 0",
+      {"method": "alone", "terms__cross_entropy": 0.0},
+      "every weight in config",
     ),
   ],
 )
@@ -152,12 +147,135 @@ def test_what_is_refused(changes, message):
     both()
 
 
-def test_a_missing_key_is_named():
-  settings = blobs()
-  with settings.unlocked():
-    del settings.kd
-  with pytest.raises(UserError, match=r"config\.kd is missing"):
+MISSING = object()
+# What flags cannot bring in, but a config file can.
+FORCED = {
+  "epochs": {
+    "two": r"config.epochs='two' must be a whole number of at least 1",
+    True: "config.epochs=True must be",
+    0: "config.epochs=0 must be a whole number of at least 1",
+    10**5000: "config.epochs=<int> must be",
+    MISSING: "config.epochs is missing; a config starts from",
+  },
+  "seed": {2**31: "and at most 2147483647", np.int64(3): "must be a whole"},
+  "data.flip": {"yes": "must be True or False", 1: "must be True or False"},
+  "data.pad": {2**20: "at most 1024", -1: "data.pad=-1 must be"},
+  "dtype": {"float16": "config.dtype='float16' is not known; known: float32"},
+  "data": {3: "config.data=3 must have keys: flip, folder, "},
+  "data.flop": {True: "config.data has no key 'flop'; known: flip, folder"},
+  "teachers": {
+    5: "config.teachers=5 must be a tuple, each of it a line of text",
+    ("a", 7): r"config.teachers=\('a', 7\) must be a tuple",
+    ("x" * 300 + "=cnn",): "cannot be a folder's name",
+    ("a/b=cnn",): "config.teachers: 'a/b' cannot be a folder's name",
+    ("=",): "config.teachers='': there is no model called ''",
+  },
+  "student": {
+    None: "config.student=None must be a line of text",
+    "a\nb": r"config.student='a\\nb' must be a line of text",
+    ".x": "config.student='.x' is no module's path",
+  },
+  "terms": {None: "config.terms=None must have", MISSING: "terms is missing"},
+  "terms.kd": {
+    "x": "config.terms.kd='x' must be a number of at least 0 or None",
+    float("nan"): "config.terms.kd=nan must be",
+    MISSING: "config.terms.kd is missing",
+  },
+  "terms.mine": {1.0: "config.terms.mine='mine': there is no term called"},
+  "terms.seed": {1.0: "config.terms.seed: 'seed' cannot be a label"},
+  "terms.accuracy": {1.0: "'accuracy' cannot be a label"},
+  "mine": {0: "config has no key 'mine'; known: adapter, .* labels in"},
+  "kd.temperature": {
+    True: "config.kd.temperature=True must be a number above 0",
+    float("inf"): "config.kd.temperature=inf must be",
+    10**400: r"\(401 characters\) must be a number above 0 that fits",
+  },
+  "optimizer.milestones": {
+    "x": "config.optimizer.milestones='x' must be a tuple, each of it",
+    (0.5, True): "must be a tuple, each of it a number above 0 and below 1",
+  },
+  "teacher.optimizer.ema": {MISSING: "config.teacher.optimizer.ema is missing"},
+  "adapter.index": {-1: "config.adapter.index=-1 must be", "a": "or None"},
+  "adapter.indx": {1: "config.adapter has no key 'indx'; known: index, "},
+  "hint.mapping": {(1, 2.5): "must be a line of text or a tuple, each of it"},
+  "hint.teacher_stage": {2.5: "config.hint.teacher_stage=2.5 must be a whole"},
+  "hint.ranking": {(1,): "config.hint has no key 'ranking'; known: mapping"},
+  "kd.plugin": {"my.kd": "config.kd.plugin='my.kd': there is no term called"},
+}
+
+
+@pytest.mark.parametrize("key", FORCED)
+def test_a_wrong_value_is_refused_however_it_came_in(key):
+  *above, last = key.split(".")
+  for value, message in FORCED[key].items():
+    settings = blobs()
+    section = functools.reduce(lambda at, name: at[name], above, settings)
+    with section.unlocked():
+      if last in section:  # ConfigDict would make 1.0 of True
+        del section[last]
+      if value is not MISSING:
+        section[last] = value
+    with pytest.raises(UserError, match=message) as refused:
+      config.resolve(settings)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"plugin": "angle", "dlta": 1.0}, "config.mine has no key 'dlta'; known:"),
+    ({"plugin": "angle", "delta": -1.0}, "config.mine.delta=-1.0 must be"),
+    ({"plugin": "amtml_jax.files"}, "config.mine.plugin='amtml_jax.files'"),
+    ({"plugin": "tests.broken"}, r"needs.mine .*config_test.py, line \d+"),
+    (3, "config.mine=3 must be the settings of the term mine"),
+  ],
+)
+def test_a_term_of_ones_own_is_checked_too(settings, message, monkeypatch):
+  def broken(name):
+    raise ImportError("needs.mine")
+
+  if "broken" in str(settings):
+    monkeypatch.setattr(importlib, "import_module", broken)
+  made = blobs()
+  with made.unlocked():
+    made.terms.mine, made.mine = 0.5, settings
+  with pytest.raises(UserError, match=message):
+    config.resolve(made)
+
+
+@pytest.mark.parametrize("settings", [None, 3, {}, "digits"])
+def test_what_is_no_config_is_refused(settings):
+  with pytest.raises(UserError, match="a config is a ConfigDict, not "):
     config.resolve(settings)
+
+
+def test_references_that_lead_nowhere_are_refused():
+  for value, message in (
+    (required_placeholder(int), "config.again cannot be worked out"),
+    (None, "is too deep: does it contain itself"),
+  ):
+    settings = blobs()
+    settings.unlock()
+    settings.again = settings if value is None else value
+    with pytest.raises(UserError, match=message):
+      config.resolve(settings)
+
+
+def test_whole_numbers_become_floats_and_lists_tuples():
+  settings = blobs(teachers=["cnn", "mlp"])
+  del settings["kd"]
+  with settings.unlocked():
+    settings.kd = {"temperature": 4, "ratio": 1}
+  run = config.resolve(settings)
+  assert (run.temperature, type(run.temperature)) == (4.0, float)
+  assert run.teachers == ("cnn", "mlp")
+
+
+@pytest.mark.parametrize("mapping", ["", "²,1", "9" * 5000])
+def test_an_odd_mapping_is_left_to_the_hints(mapping):
+  settings = blobs(hint__mapping=mapping)
+  hint = next(t for t in config.resolve(settings).terms if t.label == "hint")
+  assert hint.settings["mapping"][0] == mapping.split(",")[0]
 
 
 def test_an_argument_of_another_type_is_named():

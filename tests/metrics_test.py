@@ -44,17 +44,18 @@ def test_finite_parts_are_left_alone():
 def test_lines_of_steps_that_are_done_again_are_dropped(tmp_path):
   log = metrics.Log(tmp_path, 0)
   for step in (1, 2, 3):
-    log.write({"phase": "x", "step": step, "train/loss": 0.5})
+    log.write({"phase": "x", "step": step, "train/loss": 0.5, "seconds": 1.0})
   log.close()
-  with (tmp_path / metrics.FILE).open("a") as file:
-    file.write('{"phase": "x", "st')  # killed while it wrote
+  with (tmp_path / metrics.FILE).open("ab") as file:
+    # Damaged ones, and one that was killed while it wrote.
+    file.write(b'\xff\n[]\n{"step": "x"}\n{"step": 9}\n{"phase": "x", "st')
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3]
   log = metrics.Log(tmp_path, 3)
-  log.write({"phase": "x", "step": 4, "train/loss": 0.5})
+  log.write({"phase": "x", "step": 4, "train/loss": 0.5, "seconds": 1.0})
   log.close()
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3, 4]
   log = metrics.Log(tmp_path, 2)
-  log.write({"phase": "x", "step": 3, "train/loss": 0.25})
+  log.write({"phase": "x", "step": 3, "train/loss": 0.25, "seconds": 1.0})
   log.close()
   lines = metrics.read(tmp_path)
   assert [line["train/loss"] for line in lines] == [0.5, 0.5, 0.25]

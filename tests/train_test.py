@@ -3,23 +3,27 @@
 import contextlib
 import logging
 import os
+import re
+import resource
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
 
-from amtml_jax import checkpoint, commands, config, metrics
+from amtml_jax import commands, config, metrics, trees
 from amtml_jax.errors import (
   DamagedError,
   DivergedError,
   InterruptedRun,
+  NotSavedError,
   UserError,
 )
 from amtml_jax.plan import Plan
 from amtml_jax.progress import Line, View
 from amtml_jax.train import Training
-from tests.settings import blobs
+from tests.settings import quick as blobs
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def finish(settings, teachers, folder):
 
 
 def weights(go):
-  return jax.tree.map(np.array, checkpoint.to_host(go.state.params))
+  return jax.tree.map(np.array, trees.to_host(go.state.params))
 
 
 def without_time(folder):
@@ -74,8 +78,8 @@ def test_resumed_is_uninterrupted(schedule, teachers, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, weights(go), weights(whole))
   jax.tree.map(
     np.testing.assert_array_equal,
-    checkpoint.to_host(go.state.ema),
-    checkpoint.to_host(whole.state.ema),
+    trees.to_host(go.state.ema),
+    trees.to_host(whole.state.ema),
   )
   lines = without_time(tmp_path / "parts")
   assert lines == without_time(tmp_path / "whole")
@@ -101,7 +105,7 @@ def test_a_signal_before_the_first_dispatch_stops_without_a_trace(
     return lift(*args)
 
   monkeypatch.setattr(go.plan, "lift", signalled)
-  with pytest.raises(InterruptedRun, match="step 0 of 6"):
+  with pytest.raises(InterruptedRun, match="step 0 of 6; the same"):
     go.run(Line(View(), "student", 6, 0))
   assert go.saved.steps() == []
 
@@ -123,7 +127,7 @@ def test_the_second_stage_freezes_adapter_and_regressors(teachers, tmp_path):
   moved = jax.tree.map(
     lambda a, b: bool(np.any(a != b)),
     before.params["student"],
-    checkpoint.to_host(after.params["student"]),
+    trees.to_host(after.params["student"]),
   )
   assert all(jax.tree.leaves(moved))
 
@@ -152,7 +156,7 @@ def compilations():
 
 @pytest.mark.parametrize("lift", ["pmap", "jit"])
 @pytest.mark.parametrize("per_dispatch", [1, 2])
-def test_init_step_and_evaluation_compile_once_each(
+def test_init_step_teachers_and_evaluation_compile_once_each(
   per_dispatch, lift, teachers, tmp_path
 ):
   settings = blobs(epochs=3, steps_per_dispatch=per_dispatch, parallel=lift)
@@ -160,7 +164,7 @@ def test_init_step_and_evaluation_compile_once_each(
   with compilations() as names:
     go.run(Line(View(), "student", 9, 0))
   assert go.at.step == 9
-  assert len(names) == 3, names
+  assert len(names) == 4, names
 
 
 def test_steps_in_one_dispatch_are_the_same_steps(teachers, tmp_path):
@@ -173,11 +177,75 @@ def test_steps_in_one_dispatch_are_the_same_steps(teachers, tmp_path):
   )
 
 
+def test_continued_on_half_the_devices(teachers, tmp_path):
+  whole = finish(blobs(), teachers, tmp_path / "whole")
+  with pytest.raises(InterruptedRun):
+    training(blobs(), teachers, tmp_path / "parts").run(Signalled(2))
+  go = finish(blobs(devices=2, parallel="jit"), teachers, tmp_path / "parts")
+  assert go.at.step == whole.at.step
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    weights(go),
+    weights(whole),
+  )
+
+
+def test_saves_by_epochs_steps_and_minutes(teachers, tmp_path):
+  def steps(**when):
+    settings = blobs(epochs=3, keep=9, **when)
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    go = finish(settings, teachers, folder)
+    assert [line["step"] for line in metrics.read(folder)] == [3, 6, 9]
+    return go.saved
+
+  assert steps(checkpoint_every=2).steps() == [6, 9]
+  by_steps = steps(checkpoint_every=3, checkpoint_steps=4)
+  assert by_steps.steps() == [4, 8, 9]
+  # Nobody knows how good a state is between evaluations.
+  assert by_steps.best() == 9
+  assert steps(checkpoint_minutes=1e-9).steps() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("full_disk", ["stop", "go_on"])
+def test_a_full_disk_costs_no_checkpoint(full_disk, teachers, tmp_path, capsys):
+  finish(blobs(epochs=1), teachers, tmp_path)
+  go = training(blobs(epochs=3, full_disk=full_disk), teachers, tmp_path)
+  # The system refuses longer files just as it refuses them on a full disk.
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  less_than_a_kernel = 2**13
+
+  class Filling(Line):
+    def say(self, text):  # after an evaluation, when all is compiled
+      resource.setrlimit(resource.RLIMIT_FSIZE, (less_than_a_kernel, hard))
+
+  try:
+    # The last state is never given up.
+    with pytest.raises(NotSavedError, match=FULL):
+      go.run(Filling(View(), "student", 9, 3))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  said = re.search(f"{FULL}.*; going on", capsys.readouterr().out)
+  assert bool(said) == (full_disk == "go_on")
+  assert go.saved.steps() == [3]
+  half = tmp_path / "checkpoints" / "8.orbax-checkpoint-tmp"
+  half.mkdir()  # of a save that nobody repeats
+  finish(blobs(epochs=3), teachers, tmp_path)
+  left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  assert left == {"6", "9"}
+  assert [line["step"] for line in metrics.read(tmp_path)] == [3, 6, 9]
+
+
+FULL = (
+  r"a checkpoint could not be written to .*checkpoints \(File too large\); the "
+  "checkpoint of step 3 is whole"
+)
+
+
 def test_a_nan_stops_with_step_and_term_and_saves_nothing(teachers, tmp_path):
   settings = blobs(optimizer__learning_rate=1e30, epochs=4)
   with pytest.raises(
     DivergedError,
-    match=r"student: \w+ turned (nan|inf) at step [23]; the run was not saved",
+    match=r"student: \w+ turned (nan|inf) at step [23]; no checkpoint",
   ):
     finish(settings, teachers, tmp_path)
   assert training(blobs(), teachers, tmp_path).at.step == 0
@@ -212,6 +280,15 @@ def test_damage_is_noticed_and_the_checkpoint_before_is_used(
     training(blobs(), teachers, tmp_path)
 
 
+def test_after_damage_every_save_counts(teachers, tmp_path):
+  finish(blobs(), teachers, tmp_path)
+  damage(tmp_path / "checkpoints" / "6")
+  go = training(blobs(), teachers, tmp_path)
+  with pytest.raises(InterruptedRun, match="step 5 of 6 and saved"):
+    go.run(Signalled(1))
+  assert training(blobs(), teachers, tmp_path).at.step == 5
+
+
 def test_another_network_of_the_same_name_is_no_damage(teachers, tmp_path):
   finish(blobs(), teachers, tmp_path)
   with pytest.raises(UserError, match="of another network or optimizer"):
@@ -239,3 +316,33 @@ def test_other_teachers_are_refused(teachers, tmp_path):
 def test_a_batch_that_does_not_divide_is_refused(teachers, tmp_path):
   with pytest.raises(UserError, match=r"batch of 30 does not divide over 4"):
     training(blobs(batch_size=30), teachers, tmp_path)
+
+
+def test_damaged_words_beside_the_state_are_noticed_too(
+  teachers, tmp_path, capsys
+):
+  whole = tmp_path / "whole"
+  finish(blobs(), teachers, whole)
+  before = (whole / "checkpoints" / "6" / "meta" / "metadata").read_text()
+  damages = [
+    (name, text)
+    for name in ("metrics/metrics", "meta/metadata")
+    for text in ("", "[]", "{}")
+  ]
+  other = before.replace('"step": 6', '"step": 5')
+  assert other != before
+  for number, (name, text) in enumerate([*damages, ("meta/metadata", other)]):
+    folder = tmp_path / str(number)
+    shutil.copytree(whole, folder)
+    (folder / "checkpoints" / "6" / name).write_text(text)
+    assert training(blobs(), teachers, folder).at.step == 3, (name, text)
+    assert "step 6 in" in capsys.readouterr().out
+
+
+def test_no_checkpoint_that_tells_how_good_it_is_is_an_error(
+  teachers, tmp_path
+):
+  (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+  for _ in range(2):
+    with pytest.raises(DamagedError, match="every checkpoint in"):
+      training(blobs(), teachers, tmp_path)

@@ -32,7 +32,13 @@ def instance_representation(feature_map: jax.Array) -> jax.Array:
       f"a feature map is (N, H, W, channels), not {feature_map.shape}."
     )
   (feature_map,) = precision.at_least_float32(feature_map)
-  return jnp.max(feature_map, axis=(1, 2))
+  rows, _, _, width = feature_map.shape
+  pixels = feature_map.reshape(rows, -1, width)
+  # The gradient of `jnp.max` compares the map with its maximum and divides by
+  # how many are equal. XLA may compute the map twice, with other rounding:
+  # then none is, and 0 / 0 is NaN. Of equal pixels the first gets the gradient.
+  place = jnp.argmax(pixels, axis=1, keepdims=True)
+  return jnp.take_along_axis(pixels, place, axis=1)[:, 0]
 
 
 def log_weights(

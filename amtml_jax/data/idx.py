@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import pathlib
 import struct
 import zlib
@@ -45,7 +46,7 @@ def load(
   del image_size
   prefix = PREFIX[checked.split(split)]
   root = pathlib.Path(folder or FOLDER).expanduser()
-  if not root.is_dir():
+  if not os.path.isdir(root):  # pathlib's raises for a name too long
     fix = (
       "set --config.data.folder"
       if folder

@@ -44,7 +44,10 @@ def load(
     raise UserError(
       f"cannot read {path}: {reason}; set --config.data.folder to an .npz file"
     ) from None
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+  except (
+    *(ValueError, EOFError, zipfile.BadZipFile, zlib.error),
+    MemoryError,  # a header that promises too much
+  ) as error:
     raise UserError(
       f"{path} is no .npz file of plain arrays ({_line(error)}); save it again "
       "with np.savez"

@@ -1,4 +1,4 @@
-"""From a data set on the devices to a step's batch, inside the compiled step.
+"""From images on the devices to a step's batch, inside the compiled step.
 
 What is random depends on (seed, epoch, example) and on nothing else: a run
 that resumed, or is spread over other devices, sees the same pictures.
@@ -51,8 +51,9 @@ def rows_of(
 def draw(
   images: jax.Array,
   labels: jax.Array,
-  rows: jax.Array,
+  rows: jax.Array | None,
   *,
+  example: jax.Array | None = None,
   key: jax.Array,
   epoch: int | jax.Array,
   pad: int,
@@ -67,21 +68,24 @@ def draw(
   straight from the data set: as fast as the bare gather of the rows on CPU.
 
   Args:
-    images: `(size, H, W, channels)` uint8.
+    images: `(size, H, W, channels)` uint8: the data set, or a part of it.
     labels: `(size,)` int32.
-    rows: `(N,)` int32 in `[0, size)`, the examples' ids.
+    rows: `(N,)` int32 in `[0, size)`, places in `images`; None where they are
+      the batch, so that nothing is looked up across devices.
+    example: `(N,)` int32, the rows of the data set; None where `images` is all
+      of it, so that they are `rows`.
     key: a typed PRNG key.
     epoch: of the step; may be traced.
     pad: pixels on every side; static.
     flip: whether to mirror; static.
   """
   images, labels = jnp.asarray(images), jnp.asarray(labels)
-  rows = jnp.asarray(rows, jnp.int32)
+  example = jnp.asarray(rows if example is None else example, jnp.int32)
   batch = Batch(
-    image=images[rows],
-    label=labels[rows],
-    example=rows,
-    mask=jnp.ones(rows.shape, jnp.float32),
+    image=images if rows is None else images[rows],
+    label=labels if rows is None else labels[rows],
+    example=example,
+    mask=jnp.ones(example.shape, jnp.float32),
   )
   if not pad and not flip:
     return batch
@@ -89,7 +93,7 @@ def draw(
   key = jax.random.fold_in(key, epoch)
   words = jax.vmap(
     lambda row: jax.random.bits(jax.random.fold_in(key, row), (3,), "uint32")
-  )(rows)
+  )(example)
   # The remainder's bias is below 1e-8 for any pad that makes sense.
   shift = (words[:, :2] % np.uint32(2 * pad + 1)).astype(jnp.int32) - pad
   y = jnp.arange(height)[None] + shift[:, :1]
@@ -100,11 +104,12 @@ def draw(
   inside = ((y >= 0) & (y < height))[:, :, None, None] & (
     (x >= 0) & (x < width)
   )[:, None, :, None]
-  image = images[
-    rows[:, None, None],
-    y.clip(0, height - 1)[:, :, None],
-    x.clip(0, width - 1)[:, None, :],
-  ]
+  y = y.clip(0, height - 1)[:, :, None]
+  x = x.clip(0, width - 1)[:, None, :]
+  if rows is None:
+    image = jax.vmap(lambda own, y, x: own[y, x])(images, y, x)
+  else:
+    image = images[jnp.asarray(rows)[:, None, None], y, x]
   return batch.replace(image=jnp.where(inside, image, 0).astype(images.dtype))
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from amtml_jax.data import checked
+from amtml_jax.data import checked, index, streamed
 from amtml_jax.errors import UserError
 from amtml_jax.types import Dataset
 
 ALIASES = {"svhn": "svhn_cropped"}
 MODES = {1: "L", 3: "RGB"}
-CHUNK = 4096
 
 
 def load(
@@ -34,6 +33,14 @@ def load(
     name: the set's name, with `/config` and `:version` if wanted.
     image_size: 0 keeps the sizes, which then must be equal.
   """
+  found = examples(split, folder=folder, name=name, image_size=image_size)
+  return streamed.collected(found)
+
+
+def examples(
+  split: str, *, folder: str = "", name: str = "", image_size: int = 0
+) -> Prepared:
+  """The split where it lies, with the arguments of `load`."""
   checked.split(split)
   builder = opened(name, folder)
   known = builder.info.splits
@@ -45,32 +52,56 @@ def load(
       f"{builder.name} has no split for {split!r}, only {', '.join(known)}; "
       "choose another set"
     )
-  image, label = _keys(builder)
-  from tensorflow_datasets.core import decode
+  return Prepared(builder, chosen, image_size)
 
-  # Pillow decodes here: TFDS's own way fails on CMYK and warns about OpenCV.
-  source = builder.as_data_source(
-    split=chosen, decoders={image: decode.SkipDecoding()}
-  )
-  mode = MODES[builder.info.features[image].shape[-1]]
-  where = f"{builder.name} ({chosen})"
-  images, labels = None, np.empty(len(source), np.int64)
-  for start in range(0, len(source), CHUNK):
-    rows = range(start, min(start + CHUNK, len(source)))
-    for row, example in zip(rows, _read(source, rows, where), strict=True):
-      picture = _decoded(example[image], mode, image_size, where)
-      if images is None:
-        images = np.empty((len(source), *picture.shape), np.uint8)
-      if picture.shape != images.shape[1:]:
+
+class Prepared:
+  """A split's `types.Examples`, decoded when they are read."""
+
+  def __init__(self, builder: Any, split: str, image_size: int):
+    from PIL import __version__ as pillow
+    from tensorflow_datasets.core import decode
+
+    self._image, self._label = _keys(builder)
+    # Pillow decodes here: TFDS's own way fails on CMYK and warns about OpenCV.
+    self._source = builder.as_data_source(
+      split=split, decoders={self._image: decode.SkipDecoding()}
+    )
+    self._mode = MODES[builder.info.features[self._image].shape[-1]]
+    self._size = image_size
+    self.where = f"{builder.name} ({split})"
+    if not len(self):
+      raise UserError(f"{self.where} is empty; choose another set")
+    self.classes = tuple(builder.info.features[self._label].names)
+    (first,) = _read(self._source, [0], self.where)
+    self.shape = self._decoded(first).shape
+    self.identity = index.identity(
+      builder.info.splits[split].filepaths,
+      builder.info.full_name,
+      image_size,
+      pillow,
+    )
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `types.Examples.read`."""
+    image = np.empty((len(rows), *self.shape), np.uint8)
+    label = np.empty(len(rows), np.int64)
+    found = _read(self._source, rows.tolist(), self.where)
+    for i, example in enumerate(found):
+      picture = self._decoded(example)
+      if picture.shape != self.shape:
         raise UserError(
-          f"{where} has images of unequal size ({images.shape[1:3]} and "
+          f"{self.where} has images of unequal size ({self.shape[:2]} and "
           f"{picture.shape[:2]}); set --config.data.image_size"
         )
-      images[row], labels[row] = picture, example[label]
-  if images is None:
-    raise UserError(f"{where} is empty; choose another set")
-  classes = builder.info.features[label].names
-  return checked.dataset(images, labels, classes, where=where)
+      image[i], label[i] = picture, example[self._label]
+    return image, label
+
+  def _decoded(self, example: dict[str, Any]) -> np.ndarray:
+    return _decoded(example[self._image], self._mode, self._size, self.where)
 
 
 def opened(name: str, folder: str) -> Any:
@@ -131,9 +162,9 @@ def _keys(builder: Any) -> tuple[str, str]:
   return keys
 
 
-def _read(source: Any, rows: range, where: str) -> list[dict[str, Any]]:
+def _read(source: Any, rows: list[int], where: str) -> list[dict[str, Any]]:
   try:
-    return source.__getitems__(list(rows))
+    return source.__getitems__(rows)
   except (IndexError, ValueError, RuntimeError, OSError) as error:
     reason = str(error).splitlines()[0] if str(error) else "no reason given"
     raise UserError(

@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from amtml_jax import types
+from amtml_jax.conv_norm import HE_NORMAL, ConvNorm
 from amtml_jax.errors import UserError
 from amtml_jax.precision import at_least_float32
+from amtml_jax.repeated import repeated
 
 WIDTHS = (16, 32, 64)
 SLIM_WIDTHS = (8, 16, 32)
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def shortcut(x: jax.Array, width: int, stride: int) -> jax.Array:
@@ -39,45 +40,6 @@ def shortcut(x: jax.Array, width: int, stride: int) -> jax.Array:
   return jnp.pad(x[:, ::stride, ::stride], pad)
 
 
-class ConvNorm(nn.Module):
-  """A 3×3 convolution without bias, then batch norm."""
-
-  width: int
-  stride: int = 1
-  dtype: Any = jnp.float32
-  param_dtype: Any = jnp.float32
-  axis: str | None = None
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Maps (N, H, W, channels) to (N, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
-    # Padding 1, not SAME: with stride 2 on an even size SAME would centre the
-    # kernel on the odd pixels, and the shortcut keeps the even ones.
-    x = nn.Conv(
-      self.width,
-      (3, 3),
-      self.stride,
-      padding=1,
-      use_bias=False,
-      dtype=self.dtype,
-      param_dtype=self.param_dtype,
-      kernel_init=HE_NORMAL,
-      name="conv",
-    )(x)
-    return nn.BatchNorm(
-      use_running_average=not train,
-      momentum=0.9,
-      epsilon=1e-5,
-      dtype=self.dtype,
-      param_dtype=self.param_dtype,
-      axis_name=self.axis if train else None,
-      # "Force" would start float64 runs with float32 statistics, whose dtype
-      # then changes at the first step.
-      force_float32_reductions=jnp.dtype(self.dtype) != jnp.float64,
-      name="norm",
-    )(x)
-
-
 class Block(nn.Module):
   """relu(shortcut(x) + two convolutions of x)."""
 
@@ -86,6 +48,7 @@ class Block(nn.Module):
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
   axis: str | None = None
+  folded: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -95,6 +58,7 @@ class Block(nn.Module):
       dtype=self.dtype,
       param_dtype=self.param_dtype,
       axis=self.axis,
+      folded=self.folded,
     )
     y = nn.relu(conv(self.width, self.stride, name="first")(x, train=train))
     y = conv(self.width, name="second")(y, train=train)
@@ -110,6 +74,7 @@ class Model(nn.Module):
     param_dtype: of the parameters.
     axis: the axis of replicas, over which training's batch statistics are
       taken; None where there is none.
+    folded: frozen, with every batch norm folded into its convolution.
     depth: 6n + 2.
     widths: the stages' channels.
   """
@@ -118,6 +83,7 @@ class Model(nn.Module):
   dtype: Any = jnp.float32
   param_dtype: Any = jnp.float32
   axis: str | None = None
+  folded: bool = False
   depth: int = 20
   widths: tuple[int, ...] = WIDTHS
 
@@ -142,15 +108,16 @@ class Model(nn.Module):
       "dtype": self.dtype,
       "param_dtype": self.param_dtype,
       "axis": self.axis,
+      "folded": self.folded,
     }
     x = x.astype(self.dtype)
     x = nn.relu(ConvNorm(self.widths[0], **kind, name="stem")(x, train=train))
-    features = [x]
+    features, build = [x], repeated(Block, self)
     for stage, width in enumerate(self.widths, start=1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1
         name = f"stage{stage}_block{block}"
-        x = Block(width, stride, **kind, name=name)(x, train=train)
+        x = build(width, stride, **kind, name=name)(x, train=train)
       features.append(x)
     logits = nn.Dense(
       self.num_classes,

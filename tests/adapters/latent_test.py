@@ -29,6 +29,13 @@ def test_representation_is_the_largest_activation():
   np.testing.assert_array_equal(found, [[4.0, -2.0]])
 
 
+def test_the_first_of_the_largest_gets_the_gradient():
+  """Nothing is divided by how many are equal: that number may come out 0."""
+  feature_map = jnp.asarray([[[[4.0], [1.0]], [[4.0], [4.0]]]])
+  grad = jax.grad(lambda x: latent.instance_representation(x).sum())
+  np.testing.assert_array_equal(grad(feature_map).ravel(), [1.0, 0.0, 0.0, 0.0])
+
+
 def test_weights_by_hand():
   # γ = v·(θ∘β): 1·2·1 + 2·0·3 = 2 and 1·0·1 + 2·1·3 = 6.
   found = latent.log_weights(

@@ -130,6 +130,27 @@ def test_a_picture_depends_on_key_epoch_and_example_alone():
     assert same < 10  # 1 in 50 by chance
 
 
+@pytest.mark.parametrize(("pad", "flip"), [(2, True), (0, True), (0, False)])
+def test_a_batch_that_was_read_gives_the_same_pictures(pad, flip):
+  rows = np.array([31, 2, 17, 2], np.int32)
+  resident = draw(rows, epoch=3, pad=pad, flip=flip)
+  read = AUGMENT(
+    IMAGES[rows],
+    LABELS[rows],
+    np.arange(4, dtype=np.int32),
+    example=rows,
+    key=KEY,
+    epoch=3,
+    pad=pad,
+    flip=flip,
+  )
+  for a, b in zip(
+    jax.tree.leaves(read), jax.tree.leaves(resident), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+    assert a.dtype == b.dtype
+
+
 def test_the_same_pictures_on_four_devices():
   whole = np.asarray(draw(range(40)).image)
   mesh = jax.make_mesh((4,), ("batch",), (AxisType.Auto,))

@@ -1,6 +1,9 @@
 """Who trains, who validates: counts by hand, statistics by NumPy."""
 
 import dataclasses
+import fractions
+import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -114,6 +117,46 @@ def test_statistics_are_those_of_training_without_validation():
   np.testing.assert_allclose(made.std, pixels.std((0, 1, 2)), rtol=1e-13)
   assert len(made.mean) == 2
   assert isinstance(made.mean[0], float)
+
+
+def test_statistics_are_rounded_once():
+  # A white pixel among ten million black ones, by fractions.
+  n = 10**7
+  image = np.zeros((10, 1000, 1000, 1), np.uint8)
+  image[3, 500, 500] = 255
+  (mean,), (std,) = splits.statistics(image, np.arange(10))
+  assert mean == 1 / n
+  assert std == 1 / 255  # the floor; what it stands for is next
+  image[:5] = 255
+  image[3, 500, 500] = 254
+  (mean,), (std,) = splits.statistics(image, np.arange(10))
+  s, q = 255 * n // 2 - 1, 255**2 * n // 2 - 255**2 + 254**2
+  assert mean == float(fractions.Fraction(s, 255 * n))
+  variance = fractions.Fraction(q * n - s * s, (255 * n) ** 2)
+  assert std == math.sqrt(variance)
+
+
+def test_moments_are_exact_however_large():
+  image = np.full((2, 300, 300, 2), 255, np.uint8)
+  image[1, ..., 1] = 1
+  n = 300 * 300
+  assert splits.moments(image).tolist() == [
+    [[255 * n, 255 * n], [65025 * n, 65025 * n]],  # more than 32 bits
+    [[255 * n, n], [65025 * n, n]],
+  ]
+
+
+def test_the_fingerprint_is_of_names_images_and_labels():
+  data = load("train")
+  head = repr(((40, 3, 3, 2), ("a", "b", "c", "d"))).encode()
+  body = data.image.tobytes() + data.label.tobytes()
+  expected = hashlib.sha256(head + body).hexdigest()
+  assert splits.fingerprint(data) == expected
+  flipped = dataclasses.replace(data, image=data.image[:, ::-1][:, ::-1])
+  assert not flipped.image.flags.owndata
+  assert splits.fingerprint(flipped) == expected
+  other = dataclasses.replace(data, image=data.image[:, ::-1])  # strided
+  assert splits.fingerprint(other) != expected
 
 
 def test_statistics_of_more_rows_than_a_chunk():

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as official
 from PIL import Image
 
-from amtml_jax.data import tfds
+from amtml_jax.data import index, tfds
 from amtml_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -79,7 +79,8 @@ def test_every_image_comes_back_with_its_label(tmp_path, monkeypatch, channels):
     features((6, 7, channels)),
     {"train": rows(images), "test": rows(images[:3])},
   )
-  monkeypatch.setattr(tfds, "CHUNK", 4)  # three chunks, the last one short
+  # Chunks of 4 images, the last one short.
+  monkeypatch.setattr(index, "CHUNK", 4 * 6 * 7 * channels)
   data = tfds.load("train", folder=folder, name="eleven")
   assert data.image.shape == (11, 6, 7, channels)
   assert data.classes == ("cat", "dog")
@@ -116,6 +117,18 @@ def test_images_of_unequal_size(tmp_path):
   assert (left, right) == (57, 143)
   # The largest central square of the wide one is its middle third.
   assert np.unique(data.image[data.label == 1]).tolist() == [60]
+
+
+def test_examples_are_read_by_rows(tmp_path):
+  images = pictures(11, 6, 7, 3)
+  folder = written(tmp_path, "eleven", features(), {"train": rows(images)})
+  whole = tfds.load("train", folder=folder, name="eleven")
+  found = tfds.examples("train", folder=folder, name="eleven")
+  assert (len(found), found.shape) == (11, (6, 7, 3))
+  for wanted in ([3], [10, 0, 5, 0, 0], list(range(11))):
+    image, label = found.read(np.array(wanted))
+    np.testing.assert_array_equal(image, whole.image[wanted])
+    np.testing.assert_array_equal(label, whole.label[wanted])
 
 
 def test_gray_jpeg_in_a_colour_set(tmp_path):

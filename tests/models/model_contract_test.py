@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amtml_jax import plugins
+from amtml_jax import plugins, trees
+from amtml_jax.network import Network
 
 SMALL, ODD, COLOUR = (8, 8, 1), (28, 28, 1), (32, 32, 3)
 CLASSES = 7
@@ -187,6 +188,53 @@ def test_bfloat16_is_close_to_float32(family):
   error = np.abs(logits - exact).max() / np.abs(exact).max()
   # Far above float32's rounding: the network was computed in bfloat16.
   assert 1e-4 < error < 0.03
+
+
+@families
+def test_a_folded_teacher_is_the_teacher(family):
+  """Every logit and feature, with statistics far from fresh ones."""
+  model, variables, image = run(family)
+  trained = trained_statistics({"batch_stats": {}, **variables})
+  whole = Network("t", family, model, (0.0,), (1.0,))
+  folded, fewer = whole.folded(trained)
+  had_norm = bool(trained["batch_stats"])
+  assert (folded is not whole) == had_norm
+  # Both are of the shapes that are asked of them without a run.
+  for network, own in ((whole, trained), (folded, fewer)):
+    like, shapes = network.shapes(SMALL)
+    assert trees.structure(own) == trees.structure(shapes)
+    two = jax.eval_shape(network.predict, own, image[:2])
+    assert trees.structure(like) == trees.structure(two)
+  if not had_norm:
+    return
+  output = compiled(whole.predict)(trained, image)
+  again = compiled(folded.predict)(fewer, image)
+  for a, b in zip(
+    (output.logits, *output.features),
+    (again.logits, *again.features),
+    strict=True,
+  ):
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * np.abs(a).max())
+
+
+def trained_statistics(variables):
+  """Batch norms as training might leave them, the rest as it is."""
+  draw = np.random.default_rng(3)
+  ranges = {
+    "mean": (-1.0, 1.0),
+    "var": (0.3, 3.0),
+    "scale": (-0.5, 1.5),
+    "bias": (-0.5, 0.5),
+  }
+
+  def leaf(path, x):
+    kind = path[-1].key
+    if kind not in ranges:
+      return x
+    return draw.uniform(*ranges[kind], x.shape).astype(np.float32)
+
+  return jax.tree.map_with_path(leaf, variables)
 
 
 @families

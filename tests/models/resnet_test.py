@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amtml_jax import conv_norm
 from amtml_jax.errors import UserError
 from amtml_jax.models import resnet
 
@@ -64,7 +65,7 @@ def test_the_strided_convolution_is_centred_on_the_shortcuts_pixels():
 
 def test_batch_norm_keeps_nine_tenths_of_the_old_statistics():
   # Channel 0 holds 1..16: mean 8.5 and, over all 16, variance 255/12 = 21.25.
-  layer = resnet.ConvNorm(1)
+  layer = conv_norm.ConvNorm(1)
   kernel = jnp.zeros((3, 3, 2, 1)).at[1, 1, 0, 0].set(1.0)
   zero, one = jnp.zeros(1), jnp.ones(1)
   norm = {"scale": one, "bias": zero}

@@ -1,0 +1,31 @@
+"""What `amtml help` says."""
+
+USAGE = """\
+amtml COMMAND [flags]
+
+  run       teach the teachers that are missing, distil, evaluate, report
+  teach     train the teachers alone
+  distill   train the student under teachers that are there
+  evaluate  evaluate a finished run again
+  bench     measure the terms, the step and the command, on random images
+  prepare   build a TFDS data set without TensorFlow: amtml prepare cifar10
+  list      every model, adapter, term, data source and config
+
+run, teach, distill and evaluate take
+  --config=FILE[:ARGUMENTS]   a config file, or the name of one in configs/
+  --config.KEY=VALUE          any value of it
+  --workdir=FOLDER            where everything is written
+  --profile                   trace some steps into FOLDER/profile
+and, one process of several, where no cluster's environment tells it,
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+
+bench takes --config and its values, --workdir, --profile, and
+  --output=FILE               the figures (default: WORKDIR/bench.json)
+  --classes=10 --image=32x32x3  of the random images
+  --rounds=5                  of all that is measured, in turn
+  --only=step,angle           some of it
+
+prepare takes
+  --folder=FOLDER             where to put it (default: TFDS's own)
+  --manual_dir=FOLDER         where its archives lie, instead of the network
+"""
