@@ -50,7 +50,7 @@ setup(
     "tests": [
       "hypothesis>=6.130",
       "jaxtyping>=0.3",
-      "pytest>=8.3",
+      "pytest>=9.0",
       "pytest-xdist>=3.6",
       "ruff>=0.15,<0.18",
       "typeguard>=4.4",

@@ -142,8 +142,9 @@ def _prepare_jax(*, deterministic: bool, keep: bool = True) -> None:
   """
   from absl import logging
 
-  from amtml_jax import compile_cache, determinism
+  from amtml_jax import compile_cache, determinism, fake_devices
 
+  fake_devices.make_room()
   if deterministic:
     determinism.ask()
   if keep:

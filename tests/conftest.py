@@ -4,6 +4,8 @@ import os
 import pathlib
 import tempfile
 
+from amtml_jax import fake_devices
+
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
   + " --xla_force_host_platform_device_count=4"
@@ -11,6 +13,7 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+fake_devices.make_room()
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"amtml_jax_tests-{os.getuid()}"
 
 import jax  # noqa: E402  (the flags above must be set first)

@@ -60,8 +60,9 @@ def train(teachers, folder, *, keep=False, **changes):
 def main(folder, teachers, lifts, *cluster):
   import jax
 
-  from amtml_jax import ensemble, processes
+  from amtml_jax import ensemble, fake_devices, processes
 
+  fake_devices.make_room()
   processes.start(*cluster)
   for lift in lifts.split(","):
     leaves, loss = train(
