@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import pathlib
-import re
 import shutil
 import time
 from typing import Any
@@ -18,6 +16,7 @@ from amtml_jax import files, processes, trees
 from amtml_jax.errors import (
   DamagedError,
   DivergedError,
+  LostProcessError,
   NotSavedError,
   UserError,
 )
@@ -25,14 +24,20 @@ from amtml_jax.errors import (
 VALIDATION = "validation_accuracy"
 
 
-def why_not_written(error: Exception) -> str:
-  """The system's own words where there are some: `No space left on device`."""
-  # TensorStore tells the number inside a long sentence of its own.
-  code = re.search(r"os_error_code='(\d+)'", str(error))
-  number = int(code[1]) if code else getattr(error, "errno", None)
-  if number in errno.errorcode:
-    return os.strerror(number)
-  return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+# How long the processes of a run wait for each other's part of a save.
+PATIENCE = 300
+# What the system says of files that may be whole all the same.
+_UNREADABLE = (errno.EACCES, errno.EIO, errno.ENOMEM, errno.EPERM, errno.ESTALE)
+
+
+def _check_readable(step: pathlib.Path, error: Exception) -> None:
+  """Refuses to call damaged what cannot be read just now."""
+  number = files.system_error(error)
+  if number in _UNREADABLE or isinstance(error, MemoryError):
+    raise UserError(
+      f"the checkpoint {step} cannot be read ({files.reason(error)}); mend "
+      "that, or remove it to go on from the one before"
+    ) from None
 
 
 def _told(step: pathlib.Path) -> dict | None:
@@ -45,7 +50,8 @@ def _told(step: pathlib.Path) -> dict | None:
   except (
     *(OSError, ValueError, TypeError, KeyError, AttributeError),
     RecursionError,  # brackets without end
-  ):
+  ) as error:
+    _check_readable(step, error)
     return None
   return meta if written and same else None
 
@@ -67,7 +73,9 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policy, best_fn=lambda m: m[VALIDATION]
+        preservation_policy=policy,
+        best_fn=lambda m: m[VALIDATION],
+        async_options=ocp.AsyncOptions(timeout_secs=PATIENCE),
       ),
     )
 
@@ -115,6 +123,7 @@ class Checkpoints:
     Raises:
       DivergedError: the state is not finite; nothing is written.
       NotSavedError: this save, or the one before, could not be written.
+      LostProcessError: another process is gone, or could not write.
     """
     self.wait()
     host = trees.to_host(state)
@@ -161,12 +170,18 @@ class Checkpoints:
     except Exception as error:  # as in save
       raise self._not_saved(error) from None
 
-  def _not_saved(self, error: Exception) -> NotSavedError:
+  def _not_saved(self, error: Exception) -> NotSavedError | LostProcessError:
     """Clears what a failed save left, and says what is there."""
     self._clear()
+    reason = files.reason(error)
+    if processes.several() and files.system_error(error) is None:
+      return LostProcessError(
+        f"another process of this run is gone, or could not write ({reason}); "
+        f"{self.last()}, and the same command in every process goes on from it"
+      )
     return NotSavedError(
-      f"a checkpoint could not be written to {self.folder} "
-      f"({why_not_written(error)}); {self.last()}"
+      f"a checkpoint could not be written to {self.folder} ({reason}); "
+      f"{self.last()}"
     )
 
   def _clear(self) -> None:
@@ -233,6 +248,7 @@ class Checkpoints:
       args = ocp.args.Composite(state=restore)
       host = self._manager.restore(step, args=args)["state"]
     except Exception as error:  # Orbax raises a bare Exception on damage
+      _check_readable(self.folder / str(step), error)
       raise self._damaged(step, type(error).__name__) from None
     if trees.fingerprint(host) != meta["fingerprint"]:
       raise self._damaged(step, "other bytes than were written")

@@ -15,8 +15,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from amtml_jax import checks
-from amtml_jax.errors import InterruptedRun, NotSavedError, Stop, UserError
+from amtml_jax import checks, interrupt
+from amtml_jax.errors import (
+  InterruptedRun,
+  NotSavedError,
+  Stop,
+  Terminated,
+  UserError,
+)
 from amtml_jax.usage import USAGE
 
 
@@ -262,7 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = "help"
   try:
     if command in ("run", "teach", "distill", "evaluate"):
-      _train(command, rest)
+      with interrupt.told():
+        _train(command, rest)
     elif command == "bench":
       _bench(rest)
     elif command == "prepare":
@@ -275,11 +282,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise UserError(f"there is no command {command!r}; see `amtml help`")
   except Stop as stop:
     return _stopped(stop)
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, Terminated) as stop:
     print("amtml: stopped at once; what was saved is whole", file=sys.stderr)
     sys.stderr.flush()
     # Tearing Python down under XLA's compiling threads ends in a crash.
-    os._exit(130)
+    os._exit(getattr(stop, "exit_code", 130))
   return 0
 
 

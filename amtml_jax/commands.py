@@ -185,6 +185,8 @@ def rehearse(
   """
   for teacher in teachers:
     check_batch(teacher, data, "teacher.batch_size")
+  if run.data.views and run.data.outputs:
+    files.writable(pathlib.Path(run.data.outputs), "--config.data.outputs")
   future = None
   if run.needs_teachers:
     future = ensemble.untrained(teachers, data.train, data.mean, data.std)

@@ -35,3 +35,13 @@ class LostProcessError(Stop):
 
 class NotSavedError(Stop):
   """Something could not be written; what was saved before is whole."""
+
+
+class Terminated(BaseException):
+  """SIGTERM where no step is in flight.
+
+  No Exception, as KeyboardInterrupt is none: what handles errors must not take
+  it for one.
+  """
+
+  exit_code = InterruptedRun.exit_code

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 from amtml_jax import processes
 from amtml_jax.errors import NotSavedError, UserError
+
+
+def system_error(error: BaseException | None) -> int | None:
+  """The system's number of what went wrong, if it was the system."""
+  while error is not None:
+    # TensorStore tells the number inside a long sentence of its own.
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    number = int(code[1]) if code else getattr(error, "errno", None)
+    if number in errno.errorcode:
+      return number
+    # What processes say of a write that failed in one of them comes after.
+    error = error.__cause__ or error.__context__
+  return None
+
+
+def reason(error: BaseException) -> str:
+  """The system's own words where there are some: `No space left on device`."""
+  number = system_error(error)
+  if number is not None:
+    return os.strerror(number)
+  lines = str(error).strip().splitlines() or [""]
+  return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def replace(path: pathlib.Path, text: str) -> None:
@@ -65,8 +89,13 @@ def read_json(path: pathlib.Path, what: str, fix: str) -> Any:
   raise UserError(f"{what} {path} cannot be read: {reason}; {fix}")
 
 
-def writable(folder: pathlib.Path) -> pathlib.Path:
-  """Makes the folder if it is not there; refuses one it may not write to."""
+def writable(folder: pathlib.Path, flag: str = "--workdir") -> pathlib.Path:
+  """Makes the folder if it is not there; refuses one it may not write to.
+
+  Args:
+    folder: the value of a flag.
+    flag: its name, for the sentence.
+  """
   if not processes.first():
     return folder
   try:
@@ -76,7 +105,7 @@ def writable(folder: pathlib.Path) -> pathlib.Path:
     probe.unlink()
   except OSError as error:
     raise UserError(
-      f"--workdir={folder} is not writable: {error.strerror}; choose another"
+      f"{flag}={folder} is not writable: {error.strerror}; choose another"
     ) from None
   return folder
 

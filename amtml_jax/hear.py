@@ -57,7 +57,7 @@ def hear(plan: Plan, folder: pathlib.Path, view: View) -> Taught:
   each = jax.tree.structure(reading.like).unflatten(reading.read)
   shared = feed.shared(plan.splits.train, plan.replicas)
   arrays: list[tuple[np.ndarray, ...]] = []
-  with lock.turn(folder, view.say):
+  with lock.turn(folder, view.say, "--config.data.outputs"):
     for t, teacher in enumerate(plan.ensemble.teachers):
       alone = dataclasses.replace(objective, teachers=(objective.teachers[t],))
       hearing = _Hearing(plan, teacher, alone, variables[t], shared, folder)

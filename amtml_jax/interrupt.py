@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import types
+from collections.abc import Iterator
+
+from amtml_jax.errors import Terminated
 
 
 class Interrupt:
@@ -34,3 +38,21 @@ class Interrupt:
   def __exit__(self, *exception: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+  """Raises Terminated for a SIGTERM that no `Interrupt` waits for."""
+
+  def stop(number: int, frame: types.FrameType | None) -> None:
+    raise Terminated
+
+  try:
+    before = signal.signal(signal.SIGTERM, stop)
+  except ValueError:  # not the main thread
+    yield
+    return
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -22,12 +22,16 @@ class InUseError(UserError):
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path) -> Iterator[None]:
+def held(workdir: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
   """Holds the workdir; what this process holds already, it may hold again.
 
   The system gives the lock back when the process ends, however it ends, so a
   lock that outlives its run does not exist. The file goes with the lock, and
   with it a workdir that is still empty.
+
+  Args:
+    workdir: the value of a flag.
+    flag: its name, for the sentences.
 
   Raises:
     InUseError: another live process holds it.
@@ -41,14 +45,15 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
   lock = None
   try:
     if processes.first():
-      lock = _locked(files.writable(workdir).absolute() / FILE)
+      place = files.writable(workdir, flag).absolute()
+      lock = _locked(place / FILE, flag)
   finally:
     refused = not processes.told(lock is not None)
   if refused:
-    raise InUseError(f"the first process may not use --workdir={workdir}")
+    raise InUseError(f"the first process may not use {flag}={workdir}")
   if not processes.first() and not _seen(path):
     raise UserError(
-      f"--workdir={workdir} is another folder here than in the first process; "
+      f"{flag}={workdir} is another folder here than in the first process; "
       "use one on a file system that all share"
     )
   _held.add(path)
@@ -65,13 +70,17 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def turn(folder: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
+def turn(
+  folder: pathlib.Path,
+  say: Callable[[str], None],
+  flag: str = "--workdir",
+) -> Iterator[None]:
   """Holds a folder that several runs share; waits while another has it."""
   with contextlib.ExitStack() as stack:
     told = False
     while True:
       try:
-        stack.enter_context(held(folder))
+        stack.enter_context(held(folder, flag))
         break
       except InUseError as error:
         if not told:
@@ -89,7 +98,7 @@ def _seen(path: pathlib.Path, seconds: float = 30.0) -> bool:
   return path.exists()
 
 
-def _locked(path: pathlib.Path) -> int:
+def _locked(path: pathlib.Path, flag: str) -> int:
   while True:
     try:
       lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -101,8 +110,8 @@ def _locked(path: pathlib.Path) -> int:
       who = os.pread(lock, 200, 0).decode(errors="replace") or "another process"
       os.close(lock)
       raise InUseError(
-        f"--workdir={path.parent} is in use by {who}; wait for it, or use "
-        "another --workdir"
+        f"{flag}={path.parent} is in use by {who}; wait for it, or use "
+        "another folder"
       ) from None
     except OSError:  # a file system without locks
       break

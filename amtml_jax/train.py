@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,9 @@ from amtml_jax.errors import (
   DamagedError,
   DivergedError,
   InterruptedRun,
+  LostProcessError,
   NotSavedError,
+  Terminated,
   UserError,
 )
 from amtml_jax.evaluate import STUDENT
@@ -140,8 +143,10 @@ class Training:
     finally:
       self._feed.close()
       self._log.close()
-      with contextlib.suppress(NotSavedError):  # what stops the run goes first
-        self.saved.wait()
+      if not isinstance(sys.exception(), KeyboardInterrupt | Terminated):
+        # What stops the run goes first.
+        with contextlib.suppress(NotSavedError, LostProcessError):
+          self.saved.wait()
 
   def _stage(self, number: int) -> None:
     stage = self.plan.stages[number]
@@ -163,6 +168,7 @@ class Training:
       if due or (stop and self.at.step > self._saved_step):
         self._save(must=stop or self.at.step == self.plan.steps)
       if stop:
+        self._written(self.saved.wait, must=True)
         saved = " and saved" if self.at.step else ""
         raise InterruptedRun(
           f"stopped at step {self.at.step} of {self.plan.steps}{saved}; the "

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import shutil
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from amtml_jax.errors import DamagedError
+from amtml_jax import files
+from amtml_jax.errors import DamagedError, NotSavedError
 
 
 def _is_key(leaf: Any) -> bool:
@@ -77,10 +79,21 @@ def empty(like: Any) -> Any:
 
 
 def save_tree(folder: pathlib.Path, tree: Any) -> str:
-  """Writes one tree to a folder of its own; returns its fingerprint."""
+  """Writes one tree to a folder of its own; returns its fingerprint.
+
+  Raises:
+    NotSavedError: the system refuses; nothing half-written is left.
+  """
   host = to_host(tree)
-  with ocp.StandardCheckpointer() as saver:
-    saver.save(folder.absolute(), host, force=True)
+  try:
+    with ocp.StandardCheckpointer() as saver:
+      saver.save(folder.absolute(), host, force=True)
+  except Exception as error:  # OSError, ValueError of a full disk, ...
+    for half in folder.parent.glob(f"{folder.name}.orbax-checkpoint-tmp*"):
+      shutil.rmtree(half, ignore_errors=True)
+    raise NotSavedError(
+      f"{folder} could not be written: {files.reason(error)}"
+    ) from None
   return fingerprint(host)
 
 

@@ -12,6 +12,7 @@ to crashes.json; exit code 1 if anything was lost.
 """
 
 import collections
+import ctypes
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -30,6 +32,7 @@ from amtml_jax.defaults import defaults
 PHASES = ("teach", "distill", "save", "evaluate", "hear")
 STEPS = 4  # between saves
 LATEST = 0.02  # seconds from the start of a phase to the kill
+LIMIT = 600  # seconds after which a run hangs
 
 
 def get_config() -> ConfigDict:
@@ -48,6 +51,9 @@ def get_config() -> ConfigDict:
 def child(pipe: int, args: list[str]) -> int:
   """The command, which tells `pipe` what it is about to do."""
   from amtml_jax import checkpoint, cli, feed, kept, plan
+
+  if sys.platform == "linux":  # whoever kills the campaign leaves no run
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
   def told(owner: type, name: str, what: Callable[..., str]) -> None:
     method = getattr(owner, name)
@@ -92,7 +98,17 @@ def run_until(
     Its exit code, None if it was killed in time; and by network, the first and
     the last step that it began.
   """
-  process, told = start(workdir, workdir.with_suffix(".log"))
+  log = workdir.with_suffix(".log")
+  process, told = start(workdir, log)
+  hung = threading.Event()
+
+  def end() -> None:
+    hung.set()
+    process.kill()
+
+  limit = threading.Timer(LIMIT, end)
+  limit.daemon = True
+  limit.start()
   steps: dict[str, list[int]] = {}
   with process, told:
     for line in told:
@@ -106,6 +122,9 @@ def run_until(
         process.send_signal(signal.SIGKILL)
         break
     code = process.wait()
+  limit.cancel()
+  if hung.is_set():
+    raise SystemExit(f"a run did not end in {LIMIT} seconds; see {log}")
   return None if code == -signal.SIGKILL else code, steps
 
 

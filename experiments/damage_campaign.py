@@ -58,7 +58,7 @@ def amtml(*args: str) -> tuple[int, str, str]:
 
 
 def build(scene: pathlib.Path) -> pathlib.Path:
-  """A folder with a config, data in two formats, and a finished small run."""
+  """A folder with a config, data in three formats, and a finished small run."""
   scene.mkdir()
   (scene / "config.py").write_text(CONFIG)
   rng = np.random.default_rng(0)
@@ -70,6 +70,9 @@ def build(scene: pathlib.Path) -> pathlib.Path:
       f"{split}_labels": np.arange(rows) % 3,
     }
   np.savez(scene / "data.npz", **arrays)
+  (scene / "npy").mkdir()
+  for name, array in arrays.items():
+    np.save(scene / "npy" / f"{name}.npy", array)
   (scene / "idx").mkdir()
   for name, key in IDX.items():
     x = arrays[key][..., 0] if arrays[key].ndim == 4 else arrays[key]
@@ -187,12 +190,16 @@ def _header(path: pathlib.Path, shape: tuple) -> None:
   """An array whose header promises another shape, in a whole zip."""
   with zipfile.ZipFile(path) as file:
     parts = {name: file.read(name) for name in file.namelist()}
+  with zipfile.ZipFile(path, "w") as file:
+    for name, part in {**parts, "train_images.npy": _head(shape)}.items():
+      file.writestr(name, part)
+
+
+def _head(shape: tuple) -> bytes:
   head = io.BytesIO()
   header = {"descr": "|u1", "fortran_order": False, "shape": shape}
   np.lib.format.write_array_header_1_0(head, header)
-  with zipfile.ZipFile(path, "w") as file:
-    for name, part in {**parts, "train_images.npy": head.getvalue()}.items():
-      file.writestr(name, part)
+  return head.getvalue()
 
 
 EDITS = {
@@ -208,6 +215,7 @@ EDITS = {
   "member": _edit_bytes(_member),
   "npz": _npz,
   "remove": _remove,
+  "shape": lambda path, shape: path.write_bytes(_head(shape)),
   "swap": _swap,
   "text": lambda path, data: path.write_bytes(data),
 }

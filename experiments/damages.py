@@ -73,7 +73,7 @@ LABELS = (  # noqa: SIM905
   "x > 0; x[:-1]; x[:0]; x[:, None]; x[0]"
 ).split("; ")
 CLASSES = ("np.arange(3)", "np.array(['a', 'b', 'a'])", "np.array('abc')")
-SHAPES = ((36, 4, 4, 2), (10**15, 4, 4, 1), (-1, 4))
+SHAPES = ((36, 4, 4, 2), (10**15, 4, 4, 1), (10**30, 4, 4, 1), (-1, 4))
 JSON = (b"", b"[]", b"null", b"3", b'"x"', b"{", b"\xff\xfe", b"[" * 20_000)
 # Where a value of config.json stands that changes what a training ends with.
 RUN = (  # noqa: SIM905
@@ -209,6 +209,24 @@ KINDS = {
     _edit("header", SHAPES),
     names=("data.npz",),
     where=DATA,
+  ),
+  "npy": st.one_of(
+    *(
+      _file(
+        f"npy/{stem}.npy",
+        *WHOLE,
+        _edit("remove"),
+        _edit("text", (b"", b"\x93NUMPY", pickle.dumps([1]))),
+        # The version, and inside the header's dictionary.
+        _edit("flip", st.integers(6, 60), (128,)),
+        _edit("shape", SHAPES),
+        names=(stem,),
+        where=DATA,
+        flags=("--config.data.source=npy", "--config.data.folder=@/npy"),
+      )
+      for split in ("train", "test")
+      for stem in (f"{split}_images", f"{split}_labels")
+    )
   ),
   "idx": st.one_of(
     *(

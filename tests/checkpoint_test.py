@@ -1,12 +1,21 @@
 """Fingerprints, and trees that come back as they were."""
 
+import errno
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from amtml_jax import checkpoint, parallel, trees
-from amtml_jax.errors import DamagedError, DivergedError
+from amtml_jax.errors import (
+  DamagedError,
+  DivergedError,
+  LostProcessError,
+  NotSavedError,
+  UserError,
+)
 
 TREE = {
   "params": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)},
@@ -90,4 +99,54 @@ def test_what_is_saved_does_not_follow_the_donated_buffer(tmp_path):
   saved.wait()
   back = saved.restore(1, jax.eval_shape(lambda: state))
   np.testing.assert_array_equal(back["x"], np.arange(4.0))
+  saved.close()
+
+
+def test_a_full_disk_leaves_no_half_tree(tmp_path):
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+  try:
+    with pytest.raises(NotSavedError, match="tree could not be written: File"):
+      trees.save_tree(tmp_path / "tree", TREE)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_just_now_is_not_called_damaged(
+  tmp_path, monkeypatch
+):
+  saved = checkpoint.Checkpoints(tmp_path, keep=2)
+  saved.save(1, {"x": jnp.ones(2)}, {}, 0.5)
+  saved.wait()
+
+  def fails(*_, **__):
+    raise OSError(errno.EIO, "as the disk says")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(saved._manager, "restore", fails)
+    with pytest.raises(UserError, match=r"1 cannot be read .Input/ou") as e:
+      saved.restore(1, {"x": jnp.ones(2)})
+    assert not isinstance(e.value, DamagedError)
+  with monkeypatch.context() as patch:
+    patch.setattr("pathlib.Path.read_bytes", fails)
+    with pytest.raises(UserError, match="cannot be read"):
+      checkpoint.Checkpoints(tmp_path, keep=2)
+  assert saved.steps() == [1]
+  saved.close()
+
+
+def test_of_several_processes_only_the_one_with_a_full_disk_says_so(
+  tmp_path, monkeypatch
+):
+  saved = checkpoint.Checkpoints(tmp_path, keep=2)
+  barrier, disk = ValueError("DEADLINE_EXCEEDED: barrier"), OSError(28, "full")
+  monkeypatch.setattr(checkpoint.processes, "several", lambda: True)
+  assert isinstance(saved._not_saved(barrier), LostProcessError)
+  # The process that could not write waits for the others in vain, too.
+  barrier.__context__ = disk
+  said = saved._not_saved(barrier)
+  assert isinstance(said, NotSavedError)
+  assert "(No space left on device)" in str(said)
+  monkeypatch.undo()
   saved.close()

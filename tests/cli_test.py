@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -50,6 +52,29 @@ def test_run_from_a_config_file_of_ones_own(config, tmp_path, capsys):
   events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
   assert [e.get("name") for e in events].count("mlp_small") == 7
   assert f"traced: {tmp_path / 'run/profile/mlp_small'}" in out
+
+
+STOPPED = """
+import os, signal, sys
+from amtml_jax import cli, commands
+
+commands.distill = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(cli.main(sys.argv))
+"""
+
+
+def test_a_scheduler_may_stop_it_anywhere(config, tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, "-c", STOPPED, "distill"),
+      *(f"--config={config}", f"--workdir={tmp_path / 'run'}"),
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 75
+  assert done.stderr == "amtml: stopped at once; what was saved is whole\n"
 
 
 WRONG = {

@@ -130,15 +130,15 @@ CONFIG = """
 from tests.settings import blobs
 
 def get_config():
-  return blobs(method="alone", epochs=9000, checkpoint_every=9000)
+  return blobs(method="alone", epochs=9000, checkpoint_every=9000, keep=1)
 """
 
 
-def two_commands(config, run):
+def two_commands(config, run, *more, module="amtml_jax.cli"):
   """Both processes of a command, once they train."""
   args = (
-    *(1, "amtml_jax.cli", "distill", f"--config={config}"),
-    *(f"--workdir={run}", "--num_processes=2"),
+    *(1, module, "distill", f"--config={config}"),
+    *(f"--workdir={run}", "--num_processes=2", *more),
     f"--coordinator=localhost:{free_port()}",
   )
   log = run / "metrics.jsonl"
@@ -163,12 +163,26 @@ def test_a_signal_stops_all_processes_and_a_death_ends_them(tmp_path):
   assert [n for n in out[1].splitlines() if not n.startswith("[Gloo]")] == []
   assert [p.name for p in (run / "checkpoints").iterdir()] == [stopped[1]]
 
-  both = two_commands(config, run)
+  # In the middle of saves, which fail then too: no reason to blame the disk.
+  both = two_commands(config, run, "--config.checkpoint_steps=1")
   both[1].kill()
   out = ended(both[0], code=75)
   ended(both[1], code=-signal.SIGKILL)
   assert "another process of this run is gone" in out[0]
   assert "Traceback" not in out[0]
+
+
+def test_a_full_disk_of_one_process_ends_all(tmp_path):
+  config, run = tmp_path / "mine.py", tmp_path / "run"
+  config.write_text(CONFIG)
+  more = ("--config.checkpoint_steps=9",)
+  both = two_commands(config, run, *more, module="tests.filling")
+  out = [ended(p, code=c)[0] for p, c in zip(both, (1, 75), strict=True)]
+  assert "could not be written" in out[0]
+  assert "File too large" in out[0]
+  assert "Traceback" not in out[0] + out[1]
+  kept = [p.name for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
+  assert kept
 
 
 def test_more_devices_than_there_are():

@@ -206,6 +206,27 @@ def test_saves_by_epochs_steps_and_minutes(teachers, tmp_path):
   assert steps(checkpoint_minutes=1e-9).steps() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_a_signal_during_a_save_that_fails_does_not_say_saved(
+  teachers, tmp_path, monkeypatch
+):
+  go = training(blobs(epochs=3), teachers, tmp_path)
+  save = go.saved.save
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def failing(*args):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, hard))
+    save(*args)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(go.saved, "save", failing)
+  try:
+    with pytest.raises(NotSavedError, match="no checkpoint is there yet"):
+      go.run(Line(View(), "student", 9, 0))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert go.saved.steps() == []
+
+
 @pytest.mark.parametrize("full_disk", ["stop", "go_on"])
 def test_a_full_disk_costs_no_checkpoint(full_disk, teachers, tmp_path, capsys):
   finish(blobs(epochs=1), teachers, tmp_path)

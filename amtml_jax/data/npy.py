@@ -103,7 +103,7 @@ def _array(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
   except OSError as error:
     reason = error.strerror or error
     raise UserError(f"cannot read {path}: {reason}; put it there") from None
-  except (ValueError, EOFError) as error:
+  except Exception as error:  # whatever numpy's parser meets
     reason = str(error).splitlines()[0] if str(error) else "it is empty"
     raise UserError(
       f"{path} is no .npy file of a plain array ({reason}); save it again with "

@@ -17,6 +17,15 @@ GOOD = {
 }
 
 
+# The last two once ended in a TokenError and an OverflowError.
+HEADERS = (
+  (b"|u1", b"|x1"),
+  (b"'shape'", b"'shap\xe5'"),
+  (b"{'descr'", b"(('descr'"),
+  (b"3, 2), }" + b" " * 30, b"3, 2" + b"0" * 30 + b"), }"),
+)
+
+
 @pytest.fixture
 def save(tmp_path):
   def write(**changed):
@@ -107,7 +116,11 @@ def test_bad_files(save, tmp_path):
     npy.load("train", folder=str(tmp_path))
   path = pathlib.Path(save()) / "train_images.npy"
   whole = path.read_bytes()
-  for content in (b"", b"some text", whole[:40], whole[:-1]):
+  for content in (
+    *(b"", b"some text", whole[:40], whole[:-1]),
+    # Python's own parser reads the header, and says more than ValueError.
+    *(whole.replace(old, new, 1) for old, new in HEADERS),
+  ):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"images.npy is no .npy file of a pla"):
       npy.load("train", folder=str(tmp_path))

@@ -1,0 +1,32 @@
+"""The command in a process whose disk is full after some saves, if it is first.
+
+python -m tests.filling distill --process_id=0 ...
+"""
+
+import resource
+import sys
+
+from amtml_jax import checkpoint, cli
+
+SAVES = 1
+
+
+def main(argv):
+  checkpoint.PATIENCE = 5
+  save, left = checkpoint.Checkpoints.save, SAVES
+
+  def filling(self, *args):
+    nonlocal left
+    self.wait()
+    left -= 1
+    if left < 0 and "--process_id=0" in argv:
+      hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+      resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, hard))
+    save(self, *args)
+
+  checkpoint.Checkpoints.save = filling
+  return cli.main(argv)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
