@@ -75,22 +75,35 @@ def said(goal, frozen, batch):
   return jax.jit(goal.teach)(frozen, batch.image)
 
 
-def one_and_four(dtype):
-  """(gradients, batch statistics, parts) of one device and of four."""
-  settings = blobs(student="tests.tinynet", dtype=dtype, **ALL_TERMS)
-  run, alone = build(settings)
-  _, spread = build(settings, axis=parallel.AXIS)
-  _, current, frozen = start(run, alone)
+@functools.lru_cache
+def alone_on_one():
+  """A step's arguments, and (gradients, batch statistics, parts) of it."""
+  run, goal = build(blobs(student="tests.tinynet", **ALL_TERMS))
+  _, current, frozen = start(run, goal)
   batch = make_batch()
-  one = jax.jit(functools.partial(step.gradients, alone, EVERYTHING))
-  four = jax.pmap(
-    functools.partial(step.gradients, spread, EVERYTHING),
+  one = jax.jit(functools.partial(step.gradients, goal, EVERYTHING))
+  args = current, said(goal, frozen, batch), batch
+  return args, one(*args)
+
+
+def spread(devices, lift):
+  """The same, of every replica, with a leading axis of replicas."""
+  (current, *rows), _ = alone_on_one()
+  replicas = parallel.replicas(devices, lift)
+  settings = blobs(student="tests.tinynet", **ALL_TERMS)
+  _, goal = build(settings, axis=replicas.axis)
+  gradients = functools.partial(step.gradients, goal, EVERYTHING)
+  if lift == "jit":
+    rows = jax.tree.map(replicas.put, rows)
+    whole = jax.jit(gradients)(replicas.place(current), *rows)
+    return jax.tree.map(lambda x: x[None], whole)
+  each = jax.pmap(
+    gradients,
     axis_name=parallel.AXIS,
     in_axes=(None, 0, 0),
+    devices=replicas.devices,
   )
-  rows = said(alone, frozen, batch), batch
-  shards = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), rows)
-  return one(current, *rows), four(current, *shards)
+  return each(current, *jax.tree.map(replicas.shard, rows))
 
 
 def assert_close(one, four, relative):
@@ -109,9 +122,11 @@ def assert_same_step(one, four, relative):
     assert_close(pair[0] / pair[1], parts4[name][0] / parts4[name][1], relative)
 
 
-def test_four_devices_give_the_step_of_one():
-  one, four = one_and_four("float32")
-  assert_same_step(one, four, 1e-5)
+@pytest.mark.parametrize("lift", ["pmap", "jit"])
+@pytest.mark.parametrize("devices", [2, 4])
+def test_more_devices_give_the_step_of_one(devices, lift):
+  _, one = alone_on_one()
+  assert_same_step(one, spread(devices, lift), 1e-5)
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts():
