@@ -96,7 +96,8 @@ def train(
   unsure = determinism.warning() if run.deterministic else ""
   if unsure:
     view.say(unsure)
-  view.say(f"{name}  {plan.replicas.describe(run.batch_size)}")
+  of = f", of seeds {run.seed} to {run.students[-1]}" if run.seeds > 1 else ""
+  view.say(f"{name}  {plan.replicas.describe(run.batch_size)}{of}")
   if training.at.step:
     view.say(f"{name}  goes on from step {training.at.step} of {plan.steps}")
   with view.phase(name, plan.steps, training.at.step) as line:

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amtml_jax import network, plugins, runs
-from amtml_jax.checks import check, fits, shown, taken, told, wrong
+from amtml_jax.checks import LARGEST, check, fits, shown, taken, told, wrong
 from amtml_jax.defaults import defaults
 from amtml_jax.methods import METHODS
 from amtml_jax.runs import Adapter, Data, Optimizer, Run, Term
@@ -243,6 +243,15 @@ def _resolved(values: dict[str, Any]) -> Run:
     "config.method=alone",
   )
   check(
+    run.seeds == 1 or bool(run.data.views) or not run.needs_teachers,
+    f"config.seeds={run.seeds} students share what their teachers say of every "
+    "view; set config.data.views to how many views an image has",
+  )
+  check(
+    run.students[-1] <= LARGEST,
+    f"config.seed={run.seed} leaves no room for config.seeds={run.seeds}",
+  )
+  check(
     all(phase.terms for phase in run.phases()),
     "config.adapter.schedule=two_stage drops the hints after its first stage, "
     "and nothing else is in config.terms",
@@ -271,6 +280,7 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     "teachers": (),
     "ensemble": "",
     "seed": seed,
+    "seeds": 1,
     "epochs": own["epochs"],
     "batch_size": own["batch_size"],
     "optimizer": own["optimizer"],

@@ -31,6 +31,9 @@ def defaults() -> ConfigDict:
   return ConfigDict(
     dict(
       seed=0,  # initialisation and data order of the student
+      # K > 1: K students, of the seeds seed to seed + K - 1, train in one
+      # program; with teachers, on the data.views that these were heard on.
+      seeds=1,
       method="amtml",  # one of methods.METHODS
       student="resnet20",  # a network of `amtml list`, or label=network
       # Order gives the teachers' indices. label=network where two are alike.

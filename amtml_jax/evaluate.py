@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amtml_jax import feed, profile
+from amtml_jax import feed, profile, state
 from amtml_jax.adapters import latent, uniform
 from amtml_jax.losses import kd
 from amtml_jax.network import Variables
@@ -23,6 +23,7 @@ from amtml_jax.types import Batch, Dataset, ModelOutput
 from amtml_jax.views import Reading
 
 STUDENT = "student"
+SEEDS = "seeds"
 UNIFORM = "ensemble.uniform"
 ADAPTIVE = "ensemble.adaptive"
 
@@ -96,8 +97,18 @@ class Evaluator:
     replicas: Replicas,
     batch_size: int,
     most_mb: float = 4096,
+    students: int = 1,
   ):
-    """`most_mb`: how much of what the teachers say may stay on the devices."""
+    """What is compiled, when it is first called.
+
+    Args:
+      objective: names networks and adapter.
+      replicas: the devices.
+      batch_size: global.
+      most_mb: how much of what the teachers say may stay on the devices.
+      students: how many `variables` are of; see `state.students`.
+    """
+    self._students = students
     self._names = tuple(t.name for t in objective.teachers)
     self._objective, self._most = objective, most_mb * 2**20
     self._reading: Reading | None = None
@@ -112,7 +123,7 @@ class Evaluator:
       fed, said = fed
       batch = feed.plain(shared, fed)
       said = self._reading.give(said, len(batch.label))
-      return batch_sums(objective, variables, batch, said)
+      return self._each_sums(variables, batch, said)
 
     self._say = replicas.lift_rows(say)
     self._sums = profile.watched("evaluate", 1, replicas.lift_sums(sums))
@@ -127,6 +138,7 @@ class Evaluator:
     """Accuracy and cross-entropy of everyone, and the mean weights.
 
     The teachers are asked once: what they say of a split stays on the devices.
+    Of several students it is their mean, with a list of each under `SEEDS`.
 
     Args:
       variables: the student's, the adapter's parameters, the teachers'.
@@ -147,11 +159,28 @@ class Evaluator:
       # One batch is in flight while the one before is added up.
       total, waiting = _added(total, waiting), sums
     total = _added(total, waiting)
+    if self._students == 1:
+      return self._means(total)
+    each = [
+      self._means(jax.tree.map(lambda x, k=k: x[k], total))
+      for k in range(self._students)
+    ]
+    mean = jax.tree.map(lambda *x: float(np.mean(x)), *each)
+    return {**mean, SEEDS: each}
+
+  def _means(self, sums: dict[str, Any]) -> dict[str, Any]:
+    total = dict(sums)
     count = total.pop("count")
     means = jax.tree.map(lambda x: np.asarray(x / count).tolist(), total)
     if "weights" in means:
       means["weights"] = dict(zip(self._names, means["weights"], strict=True))
     return means
+
+  def _each_sums(self, variables: Any, batch: Batch, said: Any) -> Any:
+    def sums(own: Any) -> dict[str, Any]:
+      return batch_sums(self._objective, own, batch, said)
+
+    return state.students(sums, self._students)(variables)
 
   def _looks_at(self, own: Any, teachers: Any, split: Dataset) -> Reading:
     """What of the teachers' outputs the figures depend on."""
@@ -161,7 +190,7 @@ class Evaluator:
     like = jax.eval_shape(self._objective.teach, teachers, image)
 
     def sums(said: Any, own: Any, batch: Batch) -> Any:
-      return batch_sums(self._objective, own, batch, said)
+      return self._each_sums(tuple(own), batch, said)
 
     return Reading.of(sums, like, own, Batch(image, rows, rows, mask))
 

@@ -82,13 +82,16 @@ class Feed:
   ):
     self._run, self._train, self._replicas = run, train, replicas
     self._taught = taught
-    self._ahead = not (train.resident and (taught is None or taught.resident))
+    read = not (train.resident and (taught is None or taught.resident))
+    # Students of several seeds see other rows each, of images that are there.
+    self._ahead = read and run.seeds == 1
+    self._seed = run.seed if run.seeds == 1 else run.students
     self._steps = run.epochs * (len(train.label) // run.batch_size)
     self._part = replicas.part(run.batch_size)
     self._reader: Any = None
     self.shared = (shared(train, replicas), taught.shared if taught else ())
     # What is read waits in host memory for its dispatch: just one step's.
-    asked = run.steps_per_dispatch or (1 if self._ahead else 0)
+    asked = run.steps_per_dispatch or (1 if read else 0)
     epoch = len(train.label) // run.batch_size
     self.limit = steps_per_dispatch(asked, epoch)
 
@@ -110,8 +113,11 @@ class Feed:
     return jax.tree.map(fed, *[(own, said) for own, said, _ in steps]), epochs
 
   def _step(self, step: int) -> tuple[Any, ...]:
-    """What this process feeds a step, of images and teachers; its epoch."""
-    where = dict(seed=self._run.seed, batch=self._run.batch_size)
+    """What this process feeds a step, of images and teachers; its epoch.
+
+    Several students' rows are `(n, K)`, and so is what comes with them.
+    """
+    where = dict(seed=self._seed, batch=self._run.batch_size)
     if not self._ahead:
       size = len(self._train.label)
       rows, epoch = pipeline.rows_of(step, size=size, **where)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import pathlib
 import time
@@ -43,17 +42,18 @@ def means(sums: Sums) -> dict[str, float]:
 
 def first_not_finite(
   parts: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> tuple[int, str, float] | None:
-  """The first step, a part in it, and its value that is NaN or infinite.
+) -> tuple[int, str, float, int] | None:
+  """The first step, a part in it that is not finite, its value, and whose.
 
-  A term is named before the loss and the gradient that it spoils.
+  A term is named before the loss and the gradient that it spoils. The last is
+  the student's place among several.
   """
   names = sorted(parts, key=lambda n: (n in ("loss", "gradient_norm"), n))
   for step in range(len(parts["loss"][0])):
     for name in names:
-      value = float(parts[name][0][step])
-      if not math.isfinite(value):
-        return step, name, value
+      values = np.atleast_1d(parts[name][0][step])
+      for student in np.flatnonzero(~np.isfinite(values)).tolist():
+        return step, name, float(values[student]), student
   return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -119,7 +120,8 @@ def _shapes(
 
 def count_parameters(variables: Variables) -> int:
   """Trainable numbers; batch statistics are not."""
-  return sum(jnp.size(leaf) for leaf in jax.tree.leaves(variables["params"]))
+  leaves = jax.tree.leaves(variables["params"])
+  return sum(math.prod(leaf.shape) for leaf in leaves)
 
 
 def split_name(spec: str) -> tuple[str, str]:

@@ -133,9 +133,15 @@ class Plan:
       self.replicas,
       run.batch_size,
       run.data.resident_mb,
+      run.seeds,
     )
     self.taught: Taught | None = None
 
+    check(
+      run.seeds == 1 or train.resident,
+      f"config.seeds={run.seeds} students draw their images from memory, and "
+      "this set streams; raise config.data.resident_mb, or set config.seeds=1",
+    )
     check(
       self.steps < 2**31,
       f"config.epochs={run.epochs} are {self.steps} steps, more than 32 bits "
@@ -152,16 +158,31 @@ class Plan:
     """Of the whole run."""
     return self.stages[-1].last
 
-  def init(self, stage: Stage) -> TrainState:
-    """A fresh state that carries the stage's optimizer."""
+  def _one(self, stage: Stage, seed: int | jax.Array) -> TrainState:
     return state.init(
       self.stages[0].objective,
       stage.optimizer,
       stage.parts,
-      seed=self.run.seed,
+      seed=seed,
       image_shape=self.image_shape,
       ema=bool(self.run.optimizer.ema),
     )
+
+  def init(self, stage: Stage) -> TrainState:
+    """A fresh state that carries the stage's optimizer; of all students."""
+    one = functools.partial(self._one, stage)
+    if self.run.seeds == 1:
+      return one(self.run.seed)
+    return jax.vmap(one)(jnp.asarray(self.run.students, jnp.int32))
+
+  def _like_one(self, stage: Stage) -> TrainState:
+    """The shapes of one student's state."""
+    return jax.eval_shape(lambda: self._one(stage, self.run.seed))
+
+  @property
+  def parameters(self) -> int:
+    """Of one student."""
+    return network.count_parameters(self._like_one(self.stages[0]).student)
 
   def start(self) -> TrainState:
     """The state before the first step, on the devices."""
@@ -185,7 +206,7 @@ class Plan:
         stage.objective,
         stage.optimizer,
         stage.parts,
-        self.like(stage),
+        self._like_one(stage),
         outputs,
         batch,
       )
@@ -210,7 +231,7 @@ class Plan:
       def update(said: Any, current: TrainState, batch: Batch) -> Any:
         return step.gradients(goal, stage.parts, current, said, batch)
 
-      return Reading.of(update, outputs, self.like(stage), batch)
+      return Reading.of(update, outputs, self._like_one(stage), batch)
 
     return functools.reduce(operator.or_, map(looks_at, self.stages))
 
@@ -243,4 +264,7 @@ class Plan:
         outputs = stage.objective.teach(teachers, batch.image)
       return update(current, outputs, batch)
 
-    return self.replicas.lift_steps(draw_and_update, steps)
+    every = state.students(
+      draw_and_update, self.run.seeds, (0, None, None, 1, None)
+    )
+    return self.replicas.lift_steps(every, steps)

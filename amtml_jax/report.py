@@ -10,9 +10,9 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from amtml_jax import __version__, config, files, metrics, network
+from amtml_jax import __version__, config, files, metrics
 from amtml_jax.errors import DamagedError
-from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM
+from amtml_jax.evaluate import ADAPTIVE, SEEDS, STUDENT, UNIFORM
 from amtml_jax.train import Training
 from amtml_jax.workdirs import SUMMARY
 
@@ -31,7 +31,7 @@ def summarize(
   test = plan.evaluator.place(plan.splits.test)
   results = plan.evaluate(training.state, test)
   best = _best(training, test)
-  own = network.count_parameters(training.state.student)
+  own = plan.parameters
   teachers = plan.ensemble.teachers if plan.ensemble else ()
   together = sum(t.parameters for t in teachers)
 
@@ -67,6 +67,12 @@ def summarize(
       if who in results
     },
   }
+  if SEEDS in results:
+    pairs = zip(plan.run.students, results[SEEDS], strict=True)
+    summary[SEEDS] = [
+      {"seed": s, **{f"test_{n}": v for n, v in each[STUDENT].items()}}
+      for s, each in pairs
+    ]
   for name in ("weights", "weights_entropy"):
     if name in results:
       summary[name] = results[name]
@@ -138,6 +144,8 @@ def table(summary: dict[str, Any]) -> Table:
   out.add_section()
   student = summary["student"]
   row(f"student {student['name']}", student, "bold")
+  for own in summary.get(SEEDS, ()):
+    row(f"  seed {own['seed']}", own)
   if summary["best"]:
     row(f"  best, step {summary['best']['step']}", summary["best"])
   return out

@@ -53,6 +53,7 @@ KINDS = {
   "kd.ratio": SHARE,
   "kd.temperature": POSITIVE,
   "keep": COUNT,
+  "seeds": Annotated[int, Range(1, 1024)],
   "method": Literal[tuple(METHODS)],
   "parallel": Literal["pmap", "jit"],
   "teacher.batch_size": COUNT,
@@ -137,6 +138,7 @@ class Run:
   """One training run, checked; plain values, no ConfigDict."""
 
   seed: int
+  seeds: int
   method: str
   student: str
   teachers: tuple[str, ...]
@@ -166,6 +168,11 @@ class Run:
     return any(
       plugins.find("losses", t.plugin).needs_teachers for t in self.terms
     )
+
+  @property
+  def students(self) -> tuple[int, ...]:
+    """The seed of every student that trains in this run."""
+    return tuple(range(self.seed, self.seed + self.seeds))
 
   def phases(self) -> tuple[Phase, ...]:
     """One phase, or two: then the adapter and the regressors are frozen."""

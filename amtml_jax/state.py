@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -42,12 +43,27 @@ def trainable(params: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
   return {part: params[part] for part in parts}
 
 
+def students(function: Callable[..., Any], count: int, in_axes: Any = 0) -> Any:
+  """A function of one student's state, for `count` of them together.
+
+  Several states are one tree whose leaves have a leading axis; the state of a
+  single student has none, and the function stays as it is.
+
+  Args:
+    function: of one student.
+    count: of students.
+    in_axes: where each argument has its axis of students, None where they
+      share it; results have it in front.
+  """
+  return function if count == 1 else jax.vmap(function, in_axes)
+
+
 def init(
   objective: Objective,
   optimizer: optax.GradientTransformation,
   parts: tuple[str, ...],
   *,
-  seed: int,
+  seed: int | jax.Array,
   image_shape: tuple[int, ...],
   ema: bool,
 ) -> TrainState:

@@ -152,7 +152,8 @@ class Training:
     stage = self.plan.stages[number]
     if number != self.at.stage:
       trained = state.trainable(self.state.params, stage.parts)
-      fresh = stage.optimizer.init(to_host(trained))
+      init = state.students(stage.optimizer.init, self.plan.run.seeds)
+      fresh = init(to_host(trained))
       self.state = self.state.replace(opt_state=self.plan.replicas.place(fresh))
       self.at.stage = number
     limit, name = self._feed.limit, self._line.name
@@ -218,19 +219,21 @@ class Training:
     parts = {n: (v[:count], c[:count]) for n, (v, c) in parts.items()}
     bad = metrics.first_not_finite(parts)
     if bad:
+      seeds = self.plan.run.students
+      who = f" of seed {seeds[bad[3]]}" if len(seeds) > 1 else ""
       raise DivergedError(
-        f"{self._line.name}: {bad[1]} turned {bad[2]} at step "
+        f"{self._line.name}: {bad[1]}{who} turned {bad[2]} at step "
         f"{first + bad[0] + 1}; {self.saved.last()}; a smaller learning_rate "
         "or a clip_norm may help, in config.optimizer or, for a teacher, in "
         "config.teacher.optimizer"
       )
     self._written(self.saved.check)
     metrics.add(self.at.sums, parts)
-    latest = {n: float(v[-1] / c[-1]) for n, (v, c) in parts.items()}
+    latest = {n: float(np.mean(v[-1] / c[-1])) for n, (v, c) in parts.items()}
     done = first + count
     self._line.advance(
       done,
-      self.plan.run.batch_size,
+      self.plan.run.batch_size * self.plan.run.seeds,
       f"epoch {-(-done // self.plan.epoch)}/{self.plan.run.epochs}",
       f"loss {latest['loss']:.4f}  accuracy {latest['accuracy']:.1%}",
     )

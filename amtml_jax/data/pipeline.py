@@ -17,13 +17,18 @@ from amtml_jax.types import Batch
 
 
 @functools.lru_cache(maxsize=8)  # every step of an epoch asks for it
-def order(seed: int, epoch: int, size: int) -> np.ndarray:
+def order(seed: int | tuple[int, ...], epoch: int, size: int) -> np.ndarray:
   """A permutation of `size` rows, the same on every machine; `(size,)` int32.
+
+  Of several seeds, `(size, K)`: a column each.
 
   It sorts the raw words of the counter-based generator Philox keyed by (seed,
   epoch): bit generators are stable across NumPy's versions, which
   `Generator.permutation` does not promise.
   """
+  if isinstance(seed, tuple):
+    each = [order.__wrapped__(one, epoch, size) for one in seed]
+    return np.stack(each, axis=1)
   key = np.array([seed & (2**64 - 1), epoch], np.uint64)
   words = np.random.Philox(key=key).random_raw(size)
   rows = np.argsort(words, kind="stable").astype(np.int32)
@@ -32,9 +37,11 @@ def order(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def rows_of(
-  step: int, *, seed: int, size: int, batch: int
+  step: int, *, seed: int | tuple[int, ...], size: int, batch: int
 ) -> tuple[np.ndarray, int]:
   """The rows `(batch,)` that global step `step` sees, and its epoch.
+
+  Of several seeds, `(batch, K)`.
 
   An epoch has `size // batch` steps; the rows left over at its end are other
   ones in every epoch.
