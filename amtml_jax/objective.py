@@ -210,6 +210,7 @@ def build(
     )
     for term in terms
   )
+  student = dataclasses.replace(student, init_std=run.student_init_std)
   return Objective(
     student, teachers, adapter, built, run.temperature, run.adapter.l2, axis
   )
