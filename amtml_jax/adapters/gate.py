@@ -22,7 +22,7 @@ def evidence(feature_map: jax.Array, teacher_logits: jax.Array) -> jax.Array:
 
   Args:
     feature_map: `(N, H, W, d)`, the student's last; receives no gradient: the
-      gate must not have the student make itself look like a teacher's friend.
+      student's features are not to change for the weights' sake.
     teacher_logits: `(m, N, C)`; receives none.
 
   Returns:
