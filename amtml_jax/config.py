@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from amtml_jax import network, plugins, runs
 from amtml_jax.checks import LARGEST, check, fits, shown, taken, told, wrong
 from amtml_jax.defaults import defaults
-from amtml_jax.methods import METHODS
+from amtml_jax.methods import METHODS, PAPER, settled
 from amtml_jax.runs import Adapter, Data, Optimizer, Run, Term
 from amtml_jax.runs import Phase as Phase
 
@@ -125,7 +125,7 @@ def _settings(
 
 def _terms(values: dict[str, Any], method: dict[str, Any]) -> tuple[Term, ...]:
   ratio = values["kd"]["ratio"]
-  symbols = {"ratio": ratio, "rest": 1.0 - ratio}
+  symbols = {"ratio": ratio, "double": 2.0 * ratio, "rest": 1.0 - ratio}
   built = []
   for label, weight in values["terms"].items():
     plugin, settings = _term(label, values)
@@ -169,16 +169,23 @@ def _term(label: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
   settings = _settings(found, section, own, f"config.{label}")
   if isinstance(settings.get("mapping"), str):
     settings["mapping"] = _mapping(settings["mapping"])
-  return name, settings
+  if isinstance(settings.get("teacher_stage"), str):
+    settings["teacher_stage"] = _stage(settings["teacher_stage"])
+  # As in the package's own sections, None is no value of one's own.
+  free = {n for n, v in settings.items() if v is None and n in bounds}
+  return name, {n: v for n, v in settings.items() if n not in free}
 
 
 def _mapping(mapping: str) -> str | tuple[int | str, ...]:
   """A strategy's name, or the stages between commas as a tuple."""
-  if mapping in ("better_high", "better_low", "random"):
+  if mapping in ("better_high", "better_low", "random", "middle", "last"):
     return mapping
-  parts = [p.strip() for p in mapping.split(",")]
-  small = [p.isdecimal() and len(p) < 9 for p in parts]
-  return tuple(int(p) if s else p for p, s in zip(parts, small, strict=True))
+  return tuple(_stage(part.strip()) for part in mapping.split(","))
+
+
+def _stage(text: str) -> int | str:
+  """A stage's number, where the text is one, or its name."""
+  return int(text) if text.isdecimal() and len(text) < 9 else text
 
 
 def _networks(values: dict[str, Any]) -> tuple[str, ...]:
@@ -213,6 +220,7 @@ def resolve(config: ConfigDict) -> Run:
 
 
 def _resolved(values: dict[str, Any]) -> Run:
+  values = settled(values)
   method, own = METHODS[values["method"]], values["adapter"]
   name = method["adapter"] if own["name"] is None else own["name"]
   find = functools.partial(plugins.find, "adapters")
@@ -290,7 +298,7 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     },
   }
   # What only a student has must not tell one teacher from another.
-  for key in ("adapter", "kd", "angle", "distance", "hint"):
+  for key in {key.partition(".")[0] for key in PAPER} - {"optimizer"}:
     alone[key] = unchanged[key]
   return _resolved({**values, **alone})
 

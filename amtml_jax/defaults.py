@@ -1,7 +1,8 @@
 """Every key a config may hold, with the paper's value (SPEC: section 4).
 
 A config file starts from `defaults()` and changes what differs. `None` means
-"as `method` says"; a value of your own wins.
+"as `method` says" (methods.py; the comment gives the paper's value, which is
+what a method means that says nothing); a value of your own wins.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ def optimizer() -> ConfigDict:
       momentum=0.9,  # [0, 1)
       nesterov=False,
       weight_decay=5e-4,  # >= 0; convolution and dense kernels only
+      decay_all=placeholder(bool),  # False; True: all the student's parameters
       schedule="step",  # step | cosine | constant
       milestones=(0.5, 0.75),  # shares of the epochs, for step
       decay=0.1,  # factor at each milestone
@@ -42,9 +44,13 @@ def defaults() -> ConfigDict:
       epochs=200,
       batch_size=128,  # global: over all devices
       dtype="float32",  # of the networks; losses and parameters >= float32
+      # 0: as the network starts. > 0: convolutions from N(0, std²), batch
+      # norms' scales from N(1, std²), dense layers as they are.
+      student_init_std=placeholder(float),
       kd=dict(
         temperature=5.0,  # τ > 0
         ratio=0.7,  # λ in [0, 1]: (1-λ) cross-entropy + λ τ² KL
+        per_class=placeholder(bool),  # False; True: KL divided by classes
       ),
       # Named weights; 0: the term is not built. cross_entropy and kd follow
       # kd.ratio, angle is α, hint is β.
@@ -58,23 +64,35 @@ def defaults() -> ConfigDict:
         mixture=placeholder(float),
       ),
       # A term's own settings stand under its name.
-      angle=dict(delta=1.0),
-      distance=dict(delta=1.0),
+      cross_entropy=dict(
+        softened=placeholder(bool),  # False; True: at temperature τ
+      ),
+      # log_student: False; True: the student's log-probabilities are compared
+      # with the target's probabilities.
+      angle=dict(delta=1.0, log_student=placeholder(bool)),
+      distance=dict(delta=1.0, log_student=placeholder(bool)),
       hint=dict(
-        # better_high | better_low | random | a stage a teacher: "3,1,2"
-        mapping="better_high",
-        seed=0,  # of mapping = random
-        normalize=False,  # L2 along channels, as the authors' code does
-        weighted=False,  # by the teachers' weights, as CA-MKD's
+        # better_high; better_low | random | middle or last for all teachers |
+        # a stage a teacher: "3,1,2"
+        mapping=placeholder(str),
+        teacher_stage=placeholder(str),  # last; middle | a stage: "2"
+        seed=0,  # of mapping = random, and of untrained regressors
+        normalize=placeholder(bool),  # False; True: L2 along channels
+        weighted=placeholder(bool),  # False; True: by the teachers' weights
+        train_regressors=placeholder(bool),  # True; False: U(±0.005) for good
       ),
       adapter=dict(
         name=placeholder(str),  # an adapter of `amtml list`
-        learning_rate=0.01,  # constant; no weight decay
-        schedule="joint",  # joint | two_stage
+        learning_rate=placeholder(float),  # 0.01, constant; no weight decay
+        schedule=placeholder(str),  # joint; two_stage
         index=placeholder(int),  # of name=single; None: the best teacher
-        l2=0.0,  # μ of μ(‖v‖² + Σ‖θ‖²)
-        init_scale=0.1,  # θ ~ N(0, init_scale²)
-        stop_gradient_representation=False,
+        l2=placeholder(float),  # 0; μ of μ(‖v‖² + Σ‖θ‖²)
+        hidden=32,  # units of name=gate
+        # 0.1: θ ~ N(0, init_scale²); the scores of name=gate likewise
+        init_scale=placeholder(float),
+        v_init_scale=placeholder(float),  # 0: v = 1/√d; > 0: v ~ N(0, that²)
+        pooling=placeholder(str),  # max; average: of the map, to β
+        stop_gradient_representation=placeholder(bool),  # False
       ),
       teacher=dict(
         seed=0,  # teachers do not change with the student's seed

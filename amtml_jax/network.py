@@ -29,6 +29,8 @@ class Network:
     model: the linen module.
     mean: per channel, of images in [0, 1].
     std: per channel.
+    init_std: 0, or s > 0 to start convolutions at N(0, s²) and batch norms'
+      scales at N(1, s²), as the authors' notebooks do with the student.
   """
 
   name: str
@@ -36,6 +38,7 @@ class Network:
   model: nn.Module
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  init_std: float = 0.0
 
   def normalize(self, image: jax.Array) -> jax.Array:
     """`(x - mean) / std` of uint8 images, or of floats in [0, 1]."""
@@ -50,7 +53,11 @@ class Network:
     image = jnp.zeros((1, *image_shape), self.model.param_dtype)
     # Under jit what only the forward pass needs is never computed.
     variables = jax.jit(lambda k: self.model.init(k, image, train=False))(key)
-    return {"batch_stats": {}, **variables}
+    variables = {"batch_stats": {}, **variables}
+    if self.init_std:
+      params = redrawn(variables["params"], key, self.init_std)
+      variables = {**variables, "params": params}
+    return variables
 
   def shapes(
     self, image_shape: tuple[int, ...]
@@ -101,6 +108,25 @@ class Network:
     )
     network = dataclasses.replace(self, model=self.model.clone(folded=True))
     return network, {"params": params, "batch_stats": batch_stats}
+
+
+def redrawn(params: Any, key: jax.Array, std: float) -> Any:
+  """Convolutions from N(0, std²), scales from N(1, std²), the rest as it is.
+
+  What the authors' `weights_init_normal` does: it means dense layers too, but
+  looks for `linear` where PyTorch's class is called `Linear`.
+  """
+  leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+  fresh = []
+  for i, (path, leaf) in enumerate(leaves):
+    name = getattr(path[-1], "key", None)
+    convolution = name == "kernel" and leaf.ndim == 4
+    if convolution or name == "scale":
+      mean = 0.0 if convolution else 1.0
+      drawn = jax.random.normal(jax.random.fold_in(key, i), leaf.shape)
+      leaf = (mean + std * drawn).astype(leaf.dtype)
+    fresh.append(leaf)
+  return jax.tree.unflatten(tree, fresh)
 
 
 @functools.lru_cache(maxsize=64)

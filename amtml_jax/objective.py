@@ -210,6 +210,8 @@ def build(
     )
     for term in terms
   )
+  # Only who learns starts anew: the teachers' weights are restored.
+  student = dataclasses.replace(student, init_std=run.student_init_std)
   return Objective(
     student, teachers, adapter, built, run.temperature, run.adapter.l2, axis
   )

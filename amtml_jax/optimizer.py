@@ -4,12 +4,14 @@ The trainable tree is `{student, adapter, terms}` (SPEC: section 4):
 
 | group | update | weight decay |
 |---|---|---|
-| student, terms (regressors) | SGD, scheduled | kernels only |
-| adapter (v, θ) | SGD, its own constant rate | none |
+| student | SGD, scheduled | kernels only, or all with `decay_all` |
+| terms (regressors) | SGD, scheduled | kernels only |
+| adapter | SGD, its own constant rate | none |
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -46,11 +48,20 @@ def schedule(spec: config.Optimizer, steps: int, epoch: int) -> optax.Schedule:
   )
 
 
-def decays(params: Any) -> Any:
-  """True for the leaves that weight decay pulls: kernels, by their name."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: getattr(path[-1], "key", None) == "kernel", params
-  )
+def decays(params: Any, *, whole_student: bool = False) -> Any:
+  """True for the leaves that weight decay pulls: kernels, by their name.
+
+  Args:
+    params: with the parts on top.
+    whole_student: the student's batch norms and biases too, as in the authors'
+      notebooks.
+  """
+
+  def pulls(path: Any, _: Any) -> bool:
+    part, leaf = (getattr(path[i], "key", None) for i in (0, -1))
+    return leaf == "kernel" or (whole_student and part == "student")
+
+  return jax.tree_util.tree_map_with_path(pulls, params)
 
 
 def groups(params: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +82,9 @@ def build(
   epoch: int,
 ) -> optax.GradientTransformation:
   """The update of everything trainable in one phase."""
+  mask = functools.partial(decays, whole_student=spec.decay_all)
   network = optax.chain(
-    optax.add_decayed_weights(spec.weight_decay, mask=decays),
+    optax.add_decayed_weights(spec.weight_decay, mask=mask),
     optax.sgd(
       schedule(spec, steps, epoch), spec.momentum, nesterov=spec.nesterov
     ),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from amtml_jax import precision
+
 # Rows a `lengths` step: bounds the memory, amortises the loop.
 _ROWS_A_STEP = 16
 
@@ -50,6 +52,20 @@ def lengths(points: jax.Array, rows: jax.Array) -> jax.Array:
     return unit(rows - point[None, :])[1]
 
   return jax.lax.map(jax.checkpoint(to_rows), points, batch_size=_ROWS_A_STEP)
+
+
+def soft_rows(logits: jax.Array, temperature: float, *, log: bool) -> jax.Array:
+  """The student's rows to be compared: softmax(z/τ), or its logarithm.
+
+  Args:
+    logits: `(..., C)`; receives gradient. Computed in at least float32.
+    temperature: τ.
+    log: the logarithm instead of `probabilities`.
+  """
+  (logits,) = precision.at_least_float32(logits)
+  if log:
+    return jax.nn.log_softmax(logits / temperature, axis=-1)
+  return probabilities(logits, temperature)
 
 
 def probabilities(logits: jax.Array, temperature: float) -> jax.Array:

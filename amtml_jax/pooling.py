@@ -1,4 +1,4 @@
-"""Average pooling of feature maps to any size, so that two can be compared."""
+"""Feature maps pooled: to another's size, or to one number a channel."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ def adaptive_average(feature_map: jax.Array, height: int, width: int):
         product, matrix, feature_map, precision="highest"
       )
   return feature_map
+
+
+def largest(feature_map: jax.Array) -> jax.Array:
+  """The largest activation of every channel, `(N, H, W, d) -> (N, d)`.
+
+  The gradient of `jnp.max` compares the map with its maximum and divides by
+  how many are equal. XLA may compute the map twice, with other rounding: then
+  none is, and 0 / 0 is NaN. Here the first of equal pixels gets the gradient.
+  """
+  rows, _, _, width = feature_map.shape
+  pixels = feature_map.reshape(rows, -1, width)
+  place = jnp.argmax(pixels, axis=1, keepdims=True)
+  return jnp.take_along_axis(pixels, place, axis=1)[:, 0]
 
 
 def common_size(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:

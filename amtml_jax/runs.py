@@ -34,8 +34,10 @@ OPTIMIZER = {
   "warmup_epochs": Annotated[int, Range(0, 1_000_000)],
 }
 KINDS = {
+  "adapter.hidden": COUNT,
   "adapter.init_scale": POSITIVE,
   "adapter.learning_rate": POSITIVE,
+  "adapter.pooling": Literal["max", "average"],
   "adapter.schedule": Literal["joint", "two_stage"],
   "angle.delta": POSITIVE,
   "batch_size": COUNT,
@@ -50,6 +52,7 @@ KINDS = {
   "evaluate_every": COUNT,
   "full_disk": Literal["stop", "go_on"],
   "hint.mapping": str | tuple[int | str, ...],
+  "hint.teacher_stage": int | str,
   "kd.ratio": SHARE,
   "kd.temperature": POSITIVE,
   "keep": COUNT,
@@ -101,6 +104,7 @@ class Optimizer:
   warmup_epochs: int
   clip_norm: float
   ema: float
+  decay_all: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +150,7 @@ class Run:
   epochs: int
   batch_size: int
   dtype: str
+  student_init_std: float
   temperature: float
   terms: tuple[Term, ...]
   adapter: Adapter

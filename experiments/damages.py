@@ -47,7 +47,9 @@ VALUES = {
   ConfigDict: ("3", "'x'", "[]", "{}", "None"),
 }
 # The texts that may say anything; any other is a name.
-TEXTS = ("data.folder", "data.name", "ensemble", "hint.mapping")
+TEXTS = (  # noqa: SIM905
+  "data.folder data.name ensemble hint.mapping hint.teacher_stage"
+).split()
 CONFIGS = (
   b"",
   b"\0\xff",

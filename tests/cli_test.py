@@ -95,7 +95,7 @@ WRONG = {
   ),
   "a section that lacks a key": (
     ["run", "--config={config}", "--workdir={new}", "--config.kd={{}}"],
-    "config.kd.ratio is missing; a config starts from amtml_jax.defaults",
+    "config.kd.per_class is missing; a config starts from amtml_jax.defaults",
   ),
   "an unknown key": (
     ["run", "--config={config}", "--workdir={new}", "--config.optimzer.ema=1"],
@@ -103,7 +103,7 @@ WRONG = {
   ),
   "an unknown inner key": (
     ["run", "--config={config}", "--workdir={new}", "--config.kd.tau=1"],
-    "config.kd has no key 'tau'; known: ratio, temperature",
+    "config.kd has no key 'tau'; known: per_class, ratio, temperature",
   ),
   "a wrong type": (
     ["run", "--config={config}", "--workdir={new}", "--config.epochs=two"],
@@ -123,7 +123,7 @@ WRONG = {
   ),
   "an adapter that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.adapter.name=x"],
-    "no adapter called 'x'; known: confidence, entropy, latent",
+    "no adapter called 'x'; known: confidence, entropy, gate, latent",
   ),
   "a data source that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.data.source=x"],

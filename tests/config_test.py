@@ -27,9 +27,13 @@ def test_the_defaults_are_the_papers():
   assert run.teachers == ("resnet32", "resnet56", "resnet110")
   assert run.adapter.settings == {
     "init_scale": 0.1,
+    "pooling": "max",
     "stop_gradient_representation": False,
+    "v_init_scale": 0.0,
   }
-  assert run.adapter.learning_rate == 0.01
+  assert (run.adapter.learning_rate, run.adapter.l2) == (0.01, 0.0)
+  assert run.adapter.schedule == "joint"
+  assert (run.optimizer.decay_all, run.student_init_std) == (False, 0.0)
   assert run.optimizer.weight_decay == 5e-4
 
 
@@ -77,6 +81,27 @@ def test_methods(method, adapter, expected):
   settings = blobs(method=method)
   assert weights(settings) == pytest.approx(expected)
   assert config.resolve(settings).adapter.name == adapter
+
+
+@pytest.mark.parametrize(
+  ("stage", "expected"), [("2", 2), ("stage1", "stage1"), ("middle", "middle")]
+)
+def test_a_teachers_stage(stage, expected):
+  settings = blobs(hint__teacher_stage=stage, hint__mapping="middle")
+  hint = next(t for t in config.resolve(settings).terms if t.label == "hint")
+  assert hint.settings["teacher_stage"] == expected
+  assert hint.settings["mapping"] == "middle"
+
+
+def test_none_in_a_term_of_ones_own_is_the_terms_default():
+  settings = blobs()
+  with settings.unlocked():
+    settings.terms.mine = 0.5
+    settings.mine = dict(
+      plugin="hint", mapping=None, weighted=None, normalize=True
+    )
+  mine = next(t for t in config.resolve(settings).terms if t.label == "mine")
+  assert mine.settings == {"normalize": True}
 
 
 def test_two_stages_share_the_epochs():
@@ -196,7 +221,7 @@ FORCED = {
   },
   "teacher.optimizer.ema": {MISSING: "config.teacher.optimizer.ema is missing"},
   "adapter.index": {-1: "config.adapter.index=-1 must be", "a": "or None"},
-  "adapter.indx": {1: "config.adapter has no key 'indx'; known: index, "},
+  "adapter.indx": {1: "config.adapter has no key 'indx'; known: hidden, "},
   "hint.mapping": {(1, 2.5): "must be a line of text or a tuple, each of it"},
   "hint.teacher_stage": {2.5: "config.hint.teacher_stage=2.5 must be a whole"},
   "hint.ranking": {(1,): "config.hint has no key 'ranking'; known: mapping"},
@@ -265,7 +290,7 @@ def test_whole_numbers_become_floats_and_lists_tuples():
   settings = blobs(teachers=["cnn", "mlp"])
   del settings["kd"]
   with settings.unlocked():
-    settings.kd = {"temperature": 4, "ratio": 1}
+    settings.kd = {"temperature": 4, "ratio": 1, "per_class": None}
   run = config.resolve(settings)
   assert (run.temperature, type(run.temperature)) == (4.0, float)
   assert run.teachers == ("cnn", "mlp")

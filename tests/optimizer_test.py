@@ -45,9 +45,13 @@ PARAMS = {
 }
 
 
-def test_decay_pulls_on_kernels_alone():
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_decay_pulls_on_kernels_or_on_the_whole_student(decay_all):
   update = optimizer.build(
-    spec(learning_rate=0.1, weight_decay=0.5), 0.01, steps=10, epoch=5
+    spec(learning_rate=0.1, weight_decay=0.5, decay_all=decay_all),
+    0.01,
+    steps=10,
+    epoch=5,
   )
   zeros = jax.tree.map(jnp.zeros_like, PARAMS)
   moved, _ = update.update(zeros, update.init(PARAMS), PARAMS)
@@ -56,9 +60,10 @@ def test_decay_pulls_on_kernels_alone():
     for path, leaf in jax.tree_util.tree_leaves_with_path(moved)
     if np.any(leaf)
   }
-  assert pulled == pytest.approx(
-    {"student/conv/kernel": -0.05, "terms/hint/regressor_0/kernel": -0.05}
-  )
+  expected = ["student/conv/kernel", "terms/hint/regressor_0/kernel"]
+  if decay_all:
+    expected += ["student/conv/bias", "student/norm/scale"]
+  assert pulled == pytest.approx(dict.fromkeys(expected, -0.05))
 
 
 def test_the_adapter_has_a_constant_rate_of_its_own():

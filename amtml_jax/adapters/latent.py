@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from amtml_jax import precision
+from amtml_jax import pooling, precision
 from amtml_jax.types import ModelOutput
 
 
@@ -31,14 +31,7 @@ def instance_representation(feature_map: jax.Array) -> jax.Array:
     raise ValueError(
       f"a feature map is (N, H, W, channels), not {feature_map.shape}."
     )
-  (feature_map,) = precision.at_least_float32(feature_map)
-  rows, _, _, width = feature_map.shape
-  pixels = feature_map.reshape(rows, -1, width)
-  # The gradient of `jnp.max` compares the map with its maximum and divides by
-  # how many are equal. XLA may compute the map twice, with other rounding:
-  # then none is, and 0 / 0 is NaN. Of equal pixels the first gets the gradient.
-  place = jnp.argmax(pixels, axis=1, keepdims=True)
-  return jnp.take_along_axis(pixels, place, axis=1)[:, 0]
+  return pooling.largest(*precision.at_least_float32(feature_map))
 
 
 def log_weights(
@@ -125,7 +118,10 @@ class Adapter(nn.Module):
   Attributes:
     num_teachers: m.
     ranking: not looked at; every adapter is built alike.
-    init_scale: the standard deviation of θ; v starts at 1/√d.
+    init_scale: the standard deviation of θ at the start.
+    v_init_scale: that of v; 0 starts it at 1/√d in every entry.
+    pooling: `max`; or `average`, which is what the authors' notebooks have:
+      their max-pool gets a map that is averaged already.
     stop_gradient_representation: train θ and v without the student.
   """
 
@@ -134,6 +130,8 @@ class Adapter(nn.Module):
   num_teachers: int
   ranking: tuple[int, ...] = ()
   init_scale: float = 0.1
+  v_init_scale: float = 0.0
+  pooling: str = "max"
   stop_gradient_representation: bool = False
 
   @nn.compact
@@ -145,7 +143,11 @@ class Adapter(nn.Module):
   ) -> jax.Array:
     """Returns the log-weights `(N, m)`."""
     del teachers, labels
-    representation = instance_representation(student.last)
+    if self.pooling == "average":
+      (last,) = precision.at_least_float32(student.last)
+      representation = jnp.mean(last, axis=(1, 2))
+    else:
+      representation = instance_representation(student.last)
     if self.stop_gradient_representation:
       representation = jax.lax.stop_gradient(representation)
     width = representation.shape[-1]
@@ -155,10 +157,8 @@ class Adapter(nn.Module):
       (self.num_teachers, width),
       representation.dtype,
     )
-    v = self.param(
-      "v",
-      nn.initializers.constant(width**-0.5),
-      (width,),
-      representation.dtype,
-    )
+    v_init = nn.initializers.constant(width**-0.5)
+    if self.v_init_scale:
+      v_init = nn.initializers.normal(self.v_init_scale)
+    v = self.param("v", v_init, (width,), representation.dtype)
     return log_weights(theta, v, representation)

@@ -94,16 +94,26 @@ def vertex_sum(
 
 
 class Term(nn.Module):
-  """`angle_loss` of the soft targets; each replica takes its own vertices."""
+  """`angle_loss` of the soft targets; each replica takes its own vertices.
+
+  Attributes:
+    ranking: not looked at; every term is built alike.
+    delta: δ of the Huber loss.
+    log_student: compare the student's log-probabilities with the target's
+      probabilities, as the authors' notebooks do.
+  """
 
   needs_teachers: ClassVar[bool] = True
 
   ranking: tuple[int, ...] = ()
   delta: float = 1.0
+  log_student: bool = False
 
   def __call__(self, inputs: types.DistillInputs):
     """Returns the sum over our vertices' triples and their number."""
-    student = pairwise.probabilities(inputs.student.logits, inputs.temperature)
+    student = pairwise.soft_rows(
+      inputs.student.logits, inputs.temperature, log=self.log_student
+    )
     target = jnp.exp(inputs.target_log_probs)
     total = vertex_sum(student, target, delta=self.delta, axis=inputs.axis)
     rows = jnp.asarray(student.shape[0], total.dtype)

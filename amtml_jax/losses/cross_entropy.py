@@ -38,13 +38,22 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 class Term(nn.Module):
-  """`cross_entropy` over one replica's rows."""
+  """`cross_entropy` over one replica's rows.
+
+  Attributes:
+    ranking: not looked at; every term is built alike.
+    softened: of the prediction at temperature τ, as in the authors' notebooks,
+      which hand logits already divided and normalised to the loss.
+  """
 
   needs_teachers: ClassVar[bool] = False
 
   ranking: tuple[int, ...] = ()
+  softened: bool = False
 
   def __call__(self, inputs: types.DistillInputs):
     """Returns the rows' sum and their number."""
-    losses = cross_entropy(inputs.student.logits, inputs.labels)
+    temperature = inputs.temperature if self.softened else 1.0
+    (logits,) = precision.at_least_float32(inputs.student.logits)
+    losses = cross_entropy(logits / temperature, inputs.labels)
     return jnp.sum(losses), jnp.asarray(losses.size, losses.dtype)

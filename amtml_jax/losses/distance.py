@@ -85,16 +85,26 @@ def _relative(probs, axis):
 
 
 class Term(nn.Module):
-  """`distance_loss` of the soft targets; each replica takes its own rows i."""
+  """`distance_loss` of the soft targets; each replica takes its own rows i.
+
+  Attributes:
+    ranking: not looked at; every term is built alike.
+    delta: δ of the Huber loss.
+    log_student: compare the student's log-probabilities with the target's
+      probabilities, as the authors' notebooks do.
+  """
 
   needs_teachers: ClassVar[bool] = True
 
   ranking: tuple[int, ...] = ()
   delta: float = 1.0
+  log_student: bool = False
 
   def __call__(self, inputs: types.DistillInputs):
     """Returns the sum over our rows' pairs and their number."""
-    student = pairwise.probabilities(inputs.student.logits, inputs.temperature)
+    student = pairwise.soft_rows(
+      inputs.student.logits, inputs.temperature, log=self.log_student
+    )
     total = pair_sum(
       student,
       jnp.exp(inputs.target_log_probs),

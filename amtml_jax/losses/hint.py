@@ -15,6 +15,8 @@ from amtml_jax.errors import UserError
 
 # He normal with fan out, as in the networks.
 _HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Where the authors' untrained regressors are drawn from: U(-0.005, 0.005).
+_UNTRAINED = 0.005
 
 
 def hint_loss(predicted_map: jax.Array, teacher_map: jax.Array) -> jax.Array:
@@ -65,7 +67,8 @@ def groups(
 
   Args:
     mapping: `better_high` (the best teacher gets the deepest group),
-      `better_low`, `random`, or by teacher a group's number 1..L or name.
+      `better_low`, `random`; `middle` or `last` for one group to all; or by
+      teacher a group's number 1..L or name.
     ranking: all teachers' indices, best held-out accuracy first.
     num_groups: L.
     seed: of `random`.
@@ -92,16 +95,22 @@ def groups(
   if mapping == "random":
     order = np.random.default_rng(seed).permutation(num_groups)
     return tuple(int(order[t % num_groups]) for t in range(teachers))
+  if mapping in _PLACES:
+    return (_PLACES[mapping](num_groups),) * teachers
   if mapping not in ("better_high", "better_low"):
     raise UserError(
       f"there is no hint.mapping {mapping!r}; use better_high, better_low, "
-      "random or a list of groups"
+      "random, middle, last or a list of groups"
     )
   found = [0] * teachers
   for place, teacher in enumerate(ranking):
     low = place % num_groups
     found[teacher] = low if mapping == "better_low" else num_groups - 1 - low
   return tuple(found)
+
+
+# Of two middle ones the lower: a network's last stage is never its middle.
+_PLACES = {"middle": lambda n: (n - 1) // 2, "last": lambda n: n - 1}
 
 
 def _group(entry: int | str, names: Sequence[str]) -> int:
@@ -127,13 +136,15 @@ class Term(nn.Module):
   Attributes:
     ranking: the teachers' indices, best first; their own order if empty.
     mapping: see `groups`.
-    seed: of the mapping `random`.
+    seed: of the mapping `random`, and of regressors that are not trained.
     normalize: L2-normalise both maps along channels before F_t.
     weighted: weight a row's hint by the teacher's weight for that row (CA-MKD;
       with the adapter `single` only that teacher hints). No gradient reaches
       the weights.
-    teacher_stage: the teachers' stage that hints, by number or name; their last
-      convolutional one if None (FitNet hints from the middle).
+    teacher_stage: the teachers' stage that hints: `last`, the last
+      convolutional one; `middle`, as FitNet's; or by number or name.
+    train_regressors: with False they are drawn once, and no parameters: what
+      the authors' notebooks have, whose optimizer does not know them.
   """
 
   needs_teachers: ClassVar[bool] = True
@@ -143,7 +154,8 @@ class Term(nn.Module):
   seed: int = 0
   normalize: bool = False
   weighted: bool = False
-  teacher_stage: int | str | None = None
+  teacher_stage: int | str = "last"
+  train_regressors: bool = True
 
   @nn.compact
   def __call__(self, inputs: types.DistillInputs):
@@ -163,17 +175,7 @@ class Term(nn.Module):
       )
       if self.normalize:
         hint, guided = pairwise.unit(hint)[0], pairwise.unit(guided)[0]
-      regressor = nn.Conv(
-        hint.shape[-1],
-        (1, 1),
-        use_bias=False,
-        dtype=guided.dtype,
-        param_dtype=guided.dtype,
-        precision="highest",
-        kernel_init=_HE_NORMAL,
-        name=f"regressor_{t}",
-      )
-      rows = hint_rows(regressor(guided), hint)
+      rows = hint_rows(self._regressed(guided, hint.shape[-1], t), hint)
       if self.weighted:
         weight = jnp.exp(inputs.log_weights[:, t])
         rows = rows * jax.lax.stop_gradient(weight)
@@ -182,6 +184,29 @@ class Term(nn.Module):
     return jnp.sum(total), jnp.asarray(total.size, total.dtype)
 
   def _hint(self, teacher: types.ModelOutput) -> jax.Array:
-    if self.teacher_stage is None:
+    """What of a teacher's maps the student is to know."""
+    if self.teacher_stage == "last":
       return teacher.last
+    if self.teacher_stage == "middle":
+      return teacher.stages[_PLACES["middle"](len(teacher.stages))]
     return teacher.stages[_group(self.teacher_stage, _stage_names(teacher))]
+
+  def _regressed(self, guided: jax.Array, width: int, t: int) -> jax.Array:
+    """F_t of the student's map, in the channels of teacher t's."""
+    if not self.train_regressors:
+      key = jax.random.fold_in(jax.random.key(self.seed), t)
+      shape = (guided.shape[-1], width)
+      kernel = jax.random.uniform(
+        key, shape, guided.dtype, -_UNTRAINED, _UNTRAINED
+      )
+      return jnp.matmul(guided, kernel, precision="highest")
+    return nn.Conv(
+      width,
+      (1, 1),
+      use_bias=False,
+      dtype=guided.dtype,
+      param_dtype=guided.dtype,
+      precision="highest",
+      kernel_init=_HE_NORMAL,
+      name=f"regressor_{t}",
+    )(guided)

@@ -70,11 +70,18 @@ def kd_loss(
 
 
 class Term(nn.Module):
-  """`kd_loss` over one replica's rows."""
+  """`kd_loss` over one replica's rows.
+
+  Attributes:
+    ranking: not looked at; every term is built alike.
+    per_class: divide by the classes too, as PyTorch's `KLDivLoss` does by
+      default and the authors' notebooks with it.
+  """
 
   needs_teachers: ClassVar[bool] = True
 
   ranking: tuple[int, ...] = ()
+  per_class: bool = False
 
   def __call__(self, inputs: types.DistillInputs):
     """Returns the rows' sum and their number."""
@@ -83,4 +90,6 @@ class Term(nn.Module):
       inputs.target_log_probs,
       temperature=inputs.temperature,
     )
+    if self.per_class:
+      losses = losses / inputs.student.logits.shape[-1]
     return jnp.sum(losses), jnp.asarray(losses.size, losses.dtype)

@@ -106,6 +106,27 @@ def test_parameters_start_as_the_project_reads_the_paper():
   np.testing.assert_allclose(np.std(params["theta"]), 1.0, rtol=0.05)
 
 
+def test_v_may_start_at_random():
+  adapter = latent.Adapter(num_teachers=2, v_init_scale=1.0)
+  params = adapter.init(jax.random.key(0), outputs(width=900), ())["params"]
+  np.testing.assert_allclose(np.std(params["v"]), 1.0, rtol=0.1)
+  assert abs(np.mean(params["v"])) < 0.1
+
+
+@pytest.mark.parametrize(
+  ("pooling", "beta"), [("max", [4.0, -2.0]), ("average", [2.0, -4.0])]
+)
+def test_the_map_is_pooled_by_its_largest_or_its_average(pooling, beta):
+  maps = jnp.asarray([[[[1.0, -5.0], [4.0, -2.0]], [[3.0, -6.0], [0.0, -3.0]]]])
+  student = ModelOutput(jnp.zeros((1, 2)), (maps,))
+  adapter = latent.Adapter(num_teachers=2, pooling=pooling)
+  theta, v = np.asarray([[0.5, 0.25], [0.0, 1.0]]), np.asarray([1.0, 2.0])
+  params = {"theta": jnp.asarray(theta), "v": jnp.asarray(v)}
+  found = adapter.apply({"params": params}, student, ())
+  odds = np.exp((theta * v) @ np.asarray(beta))
+  np.testing.assert_allclose(np.exp(found), [odds / odds.sum()], rtol=1e-5)
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_gradient_reaches_the_student_unless_it_is_held(held):
   adapter = latent.Adapter(num_teachers=3, stop_gradient_representation=held)

@@ -273,3 +273,19 @@ def test_four_replicas_share_the_triples_work(lift, monkeypatch):
     return (analysis[0] if isinstance(analysis, list) else analysis)["flops"]
 
   assert flops(4) == pytest.approx(flops(1) / 4, rel=0.1)
+
+
+def test_the_students_logarithms_may_be_compared(x64):
+  rng = np.random.default_rng(3)
+  logits, target = 4 * rng.normal(size=(5, 3)), rows(5, 3, 4)
+  inputs = DistillInputs(
+    ModelOutput(jnp.asarray(logits), ()),
+    jnp.zeros(5, int),
+    target_log_probs=jnp.log(target),
+    temperature=2.0,
+  )
+  exp = np.exp(logits / 2.0)
+  probs = exp / exp.sum(-1, keepdims=True)
+  total, count = jax.jit(angle.Term(log_student=True).apply)({}, inputs)
+  expected = oracle(jnp.asarray(np.log(probs)), jnp.asarray(target))
+  np.testing.assert_allclose(total / count, expected, rtol=1e-9)

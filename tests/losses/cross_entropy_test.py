@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from amtml_jax.losses import cross_entropy
+from amtml_jax.types import DistillInputs, ModelOutput
 
 LOGITS = jnp.log(jnp.asarray([[1.0, 3.0], [1.0, 1.0]]))
 LABELS = jnp.asarray([0, 1])
@@ -26,6 +27,17 @@ def test_huge_logits():
   )
   np.testing.assert_allclose(loss, [240.0])
   np.testing.assert_allclose(back(jnp.ones(1))[0], [[1.0, -1.0]])
+
+
+@pytest.mark.parametrize("softened", [False, True])
+def test_the_term_is_softened_by_the_temperature(softened):
+  # log [1, 9] / 2 is log [1, 3].
+  logits = jnp.log(jnp.asarray([[1.0, 9.0], [1.0, 1.0]]))
+  inputs = DistillInputs(ModelOutput(logits, ()), LABELS, temperature=2.0)
+  total, count = cross_entropy.Term(softened=softened).apply({}, inputs)
+  first = np.log(4.0 if softened else 10.0)
+  np.testing.assert_allclose(total, first + np.log(2.0), rtol=1e-6)
+  assert count == 2
 
 
 def test_low_precision_is_promoted_and_shapes_are_checked():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from amtml_jax.losses import distance
+from amtml_jax.types import DistillInputs, ModelOutput
 
 PARTS = golden.cases("parts")
 
@@ -110,3 +111,19 @@ def test_what_does_not_fit_is_refused():
     distance.distance_loss(jnp.ones((3, 2)), jnp.ones((3, 4)))
   with pytest.raises(ValueError, match="positive delta"):
     distance.distance_loss(jnp.ones((3, 2)), jnp.ones((3, 2)), delta=-1.0)
+
+
+def test_the_students_logarithms_may_be_compared(x64):
+  rng = np.random.default_rng(3)
+  logits, target = 4 * rng.normal(size=(5, 3)), rows(5, 3, 4)
+  inputs = DistillInputs(
+    ModelOutput(jnp.asarray(logits), ()),
+    jnp.zeros(5, int),
+    target_log_probs=jnp.log(target),
+    temperature=2.0,
+  )
+  exp = np.exp(logits / 2.0)
+  probs = exp / exp.sum(-1, keepdims=True)
+  total, count = jax.jit(distance.Term(log_student=True).apply)({}, inputs)
+  expected = oracle(jnp.asarray(np.log(probs)), jnp.asarray(target))
+  np.testing.assert_allclose(total / count, expected, rtol=1e-9)

@@ -37,6 +37,11 @@ def test_value_and_gradient_by_hand():
     ("better_high", (0, 1, 2), 2, (1, 0, 1)),
     ("better_low", (0, 1, 2), 2, (0, 1, 0)),
     ("better_high", (1, 0), 4, (2, 3)),
+    # One group for all; of two middle ones the lower.
+    ("middle", (2, 0, 1), 3, (1, 1, 1)),
+    ("middle", (0, 1), 4, (1, 1)),
+    ("middle", (0, 1), 1, (0, 0)),
+    ("last", (1, 0), 4, (3, 3)),
     ((3, 1, 1), (0, 1, 2), 3, (2, 0, 0)),
     (("stage2", 1), (0, 1), 3, (1, 0)),
   ],
@@ -141,6 +146,49 @@ def test_a_teachers_stage_may_be_named():
     jax.eval_shape(
       hint.Term(teacher_stage="stage5").init, jax.random.key(0), inputs
     )
+
+
+def test_the_teachers_middle_stage_hints():
+  inputs = example()
+  rng = np.random.default_rng(1)
+  deep = output(*(rng.normal(size=(2, 1, 1, c)) for c in (5, 6, 9)))
+  inputs = inputs.replace(teachers=(deep, *inputs.teachers[1:]))
+  term = hint.Term(mapping="middle", teacher_stage="middle")
+  shapes = jax.eval_shape(term.init, jax.random.key(0), inputs)["params"]
+  # Of the student's two stages the first, 2 channels; of 3 and 2 stages the
+  # second and the first.
+  assert shapes["regressor_0"]["kernel"].shape == (1, 1, 2, 6)
+  assert shapes["regressor_1"]["kernel"].shape == (1, 1, 2, 7)
+
+
+def test_regressors_that_are_not_trained_are_no_parameters():
+  inputs = example()
+  term = hint.Term(ranking=(1, 0), train_regressors=False, seed=4)
+  (total, count), variables = jax.jit(term.init_with_output)(
+    jax.random.key(0), inputs
+  )
+  assert not jax.tree.leaves(variables)
+  stages = [np.asarray(f) for f in inputs.student.stages]
+  last = [np.asarray(t.last) for t in inputs.teachers]
+  rows = 0.0
+  for t, (guided, u) in enumerate(
+    [(halve(stages[0]), last[0]), (stages[1], halve(last[1]))]
+  ):
+    # The documented draw: the seed's key, folded with the teacher's index.
+    key = jax.random.fold_in(jax.random.key(4), t)
+    kernel = np.asarray(
+      jax.random.uniform(key, (guided.shape[-1], u.shape[-1]))
+    )
+    kernel = (2 * kernel - 1) * 0.005
+    rows += np.mean((guided @ kernel - u) ** 2, axis=(1, 2, 3))
+  np.testing.assert_allclose(total, rows.sum(), rtol=1e-5)
+  assert count == 2
+
+  def loss(student):
+    return term.apply(variables, inputs.replace(student=student))[0]
+
+  on_student = jax.jit(jax.grad(loss))(inputs.student)
+  assert all(np.any(g != 0) for g in on_student.stages)
 
 
 def test_normalised_hints_ignore_the_maps_scale():

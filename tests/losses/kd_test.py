@@ -8,6 +8,7 @@ import pytest
 from jax.test_util import check_grads
 
 from amtml_jax.losses import cross_entropy, kd
+from amtml_jax.types import DistillInputs, ModelOutput
 
 CASES = golden.cases("kd")
 
@@ -40,6 +41,22 @@ def test_loss_by_hand():
   expected = 9 * (0.25 * np.log(0.5) + 0.75 * np.log(1.5))
   loss = kd_loss(jnp.zeros((1, 2)), target, temperature=3.0)
   np.testing.assert_allclose(loss, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_the_term_may_be_divided_by_the_classes(per_class):
+  # Student 1/3 each; target 1/4, 3/4 and an exact 0.
+  target = jnp.log(jnp.asarray([[0.25, 0.75, 0.0]] * 2))
+  inputs = DistillInputs(
+    ModelOutput(jnp.zeros((2, 3)), ()),
+    jnp.zeros(2, int),
+    target_log_probs=target,
+    temperature=2.0,
+  )
+  total, count = kd.Term(per_class=per_class).apply({}, inputs)
+  rows = 2 * 4 * (0.25 * np.log(0.75) + 0.75 * np.log(2.25))
+  np.testing.assert_allclose(total, rows / (3 if per_class else 1), rtol=1e-6)
+  assert count == 2
 
 
 def test_gradients_by_finite_differences(x64):

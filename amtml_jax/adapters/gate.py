@@ -1,0 +1,91 @@
+"""A two-layer net that looks at the instance and at what the teachers say."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from amtml_jax import pooling, precision
+from amtml_jax.types import ModelOutput
+
+_HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def evidence(feature_map: jax.Array, teacher_logits: jax.Array) -> jax.Array:
+  """What the gate looks at: β_i and every teacher's probabilities.
+
+  x_i = (β_i, softmax(z_1,i), ..., softmax(z_m,i)), β_i the largest activation
+  of every channel (as the latent adapter's), softmax at temperature 1.
+
+  Args:
+    feature_map: `(N, H, W, d)`, the student's last; receives no gradient: the
+      student's features are not to change for the weights' sake.
+    teacher_logits: `(m, N, C)`; receives none.
+
+  Returns:
+    `(N, d + m·C)`, in at least float32.
+
+  Raises:
+    ValueError: if the shapes do not fit.
+  """
+  if feature_map.ndim != 4 or (
+    teacher_logits.ndim != 3 or teacher_logits.shape[1] != len(feature_map)
+  ):
+    raise ValueError(
+      "gate needs a feature map (N, H, W, channels) and teachers (m, N, C), "
+      f"not {feature_map.shape} and {teacher_logits.shape}."
+    )
+  feature_map, logits = precision.at_least_float32(
+    *jax.lax.stop_gradient((feature_map, teacher_logits))
+  )
+  probs = jnp.moveaxis(jax.nn.softmax(logits, axis=-1), 0, 1)
+  said = probs.reshape(len(probs), -1)
+  return jnp.concatenate([pooling.largest(feature_map), said], axis=-1)
+
+
+class Adapter(nn.Module):
+  """w_i = softmax(W₂ relu(W₁ x_i + b₁) + b₂), x = `evidence`.
+
+  Not in the paper. The latent adapter sees the student alone; this one sees
+  that a teacher is unsure, or that the teachers disagree. Made to be trained by
+  the term `mixture`; gradient reaches its four parameters and nothing else.
+
+  Attributes:
+    num_teachers: m.
+    ranking: not looked at; every adapter is built alike.
+    hidden: the units of the hidden layer.
+    init_scale: the standard deviation of W₂ at the start, times √hidden: small,
+      so that all weights start near 1/m, and not 0, so that W₁ learns at once.
+  """
+
+  needs_labels: ClassVar[bool] = False
+
+  num_teachers: int
+  ranking: tuple[int, ...] = ()
+  hidden: int = 32
+  init_scale: float = 0.1
+
+  @nn.compact
+  def __call__(
+    self,
+    student: ModelOutput,
+    teachers: tuple[ModelOutput, ...],
+    labels: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the log-weights `(N, m)`, rows logsumexp to 0."""
+    del labels
+    seen = evidence(student.last, jnp.stack([t.logits for t in teachers]))
+    kind = {
+      "dtype": seen.dtype,
+      "param_dtype": seen.dtype,
+      "precision": "highest",
+    }
+    units = nn.Dense(self.hidden, kernel_init=_HE_NORMAL, name="hidden", **kind)
+    start = nn.initializers.normal(self.init_scale * self.hidden**-0.5)
+    scores = nn.Dense(
+      self.num_teachers, kernel_init=start, name="scores", **kind
+    )
+    return jax.nn.log_softmax(scores(nn.relu(units(seen))), axis=-1)
