@@ -23,7 +23,7 @@ from amtml_jax.errors import UserError
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 # Of config.json; another number where a version cannot read the last one's.
-FORMAT = 1
+FORMAT = 2
 # What may differ when a workdir is used again: none of it changes what a
 # training ends with. Data and teachers are known by their fingerprints.
 FREE = (

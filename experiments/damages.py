@@ -105,7 +105,7 @@ ENTRY = {
   "fingerprint": (None, "", "x", "0" * 64),
   "config": (None, [], {}, {"dtype": "int8"}),
 }
-FORMATS = (0, 2, None, "1", True, 1.0, [1])
+FORMATS = (0, 1, 3, None, "2", True, 2.0, [2])
 # Commands, and the workdirs in which they come to a damage of that kind.
 ANY = tuple(
   (command, workdir)

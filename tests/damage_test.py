@@ -10,9 +10,9 @@ MANIFEST = "run/ensemble/manifest.json"
 EXACT = {
   "no format": (
     ("json", "run/config.json", "format"),
-    "has no format, and this version reads format 1; use another --workdir",
+    "has no format, and this version reads format 2; use another --workdir",
   ),
-  "another format": (("json", "run/config.json", "format", 2), "has format 2,"),
+  "another format": (("json", "run/config.json", "format", 1), "has format 1,"),
   "no config": (
     ("text", "run/config.json", b"[]"),
     "config.json is damaged: it",
