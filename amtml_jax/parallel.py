@@ -70,7 +70,7 @@ class Replicas:
   @property
   def axis(self) -> str | None:
     """The name that sums and gathers need, None where they need none."""
-    return AXIS if self.lift == "pmap" else None
+    return AXIS if self.lift == "pmap" and self.count > 1 else None
 
   def describe(self, batch_size: int) -> str:
     """`2 processes x 4 devices (H200), pmap, batch 128 = 8 x 16`."""
