@@ -8,24 +8,15 @@ import pathlib
 import re
 import sys
 import time
-import types
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from amtml_jax import checks
 from amtml_jax.errors import InterruptedRun, NotSavedError, Stop, UserError
+from amtml_jax.loading import configs, load_config
 from amtml_jax.usage import USAGE
-
-
-def configs() -> dict[str, pathlib.Path]:
-  """The configs that come with the package, by name."""
-  import amtml_jax.configs
-
-  folder = pathlib.Path(amtml_jax.configs.__path__[0])
-  return {p.stem: p for p in sorted(folder.glob("[!_]*.py"))}
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
@@ -35,44 +26,6 @@ def _joined(argv: Sequence[str]) -> list[str]:
     place = argv.index("--config")
     argv[place : place + 2] = [f"--config={argv[place + 1]}"]
   return argv
-
-
-def load_config(argument: str) -> ConfigDict:
-  """What `get_config` gives of a file, or of one in configs/, with `:text`.
-
-  Run here and not by config_flags, which raises whatever the file raises, and
-  keeps some of it until a value is read.
-
-  Raises:
-    UserError: the file, its line, and what is wrong with it.
-  """
-  name, colon, text = argument.partition(":")
-  path = str(configs().get(name, name))
-  if not os.path.isfile(path):  # pathlib's raises for a name too long
-    raise UserError(
-      f"there is no config {name!r}: neither a file nor one of "
-      f"{', '.join(configs())}"
-    )
-  module = types.ModuleType("amtml_config")
-  module.__file__ = path
-  try:
-    code = compile(pathlib.Path(path).read_bytes(), path, "exec")
-    exec(code, module.__dict__)  # a config is a program
-    get_config = getattr(module, "get_config", None)
-    made = (
-      get_config(*[text] if colon else []) if callable(get_config) else None
-    )
-  except (Exception, SystemExit) as error:
-    raise UserError(
-      f"--config={argument}: {checks.told(error, path)}"
-    ) from None
-  if not isinstance(made, ConfigDict):
-    gives = "gives no ConfigDict" if callable(get_config) else "is missing"
-    raise UserError(
-      f"--config={argument}: its function get_config() {gives}; return "
-      "amtml_jax.defaults.defaults() with what differs"
-    )
-  return made
 
 
 def parse(argv: Sequence[str], **own: str | bool) -> flags.FlagValues:
