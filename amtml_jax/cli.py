@@ -12,31 +12,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from amtml_jax.errors import InterruptedRun, NotSavedError, Stop, UserError
-from amtml_jax.loading import configs, load_config
+from amtml_jax.loading import configs, experiments, load_config
 from amtml_jax.usage import USAGE
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
+def _joined(argv: Sequence[str], name: str) -> list[str]:
   """`--config digits` -> `--config=digits`."""
   argv = list(argv)
-  while "--config" in argv[:-1]:
-    place = argv.index("--config")
-    argv[place : place + 2] = [f"--config={argv[place + 1]}"]
+  while f"--{name}" in argv[:-1]:
+    place = argv.index(f"--{name}")
+    argv[place : place + 2] = [f"--{name}={argv[place + 1]}"]
   return argv
 
 
-def parse(argv: Sequence[str], **own: str | bool) -> flags.FlagValues:
+def parse(
+  argv: Sequence[str], base: ConfigDict | None = None, **own: str | bool
+) -> flags.FlagValues:
   """Reads the flags of one command; `own` are its own, with defaults.
 
-  A command that has a workdir takes a config, too: a ConfigDict, None without.
+  A command that has a workdir takes a config, too: a ConfigDict, without one
+  `base`.
 
   Raises:
     UserError: for what config_flags and absl show as a traceback.
   """
-  config, argv = None, [argv[0], *_joined(argv[1:])]
+  config, argv = base, [argv[0], *_joined(argv[1:], "config")]
   if "workdir" in own:
     named = [a for a in argv if re.match("--?config(=|$)", a)]
     argv = [a for a in argv if a not in named]
@@ -145,6 +148,57 @@ def _train(command: str, argv: Sequence[str]) -> None:
     view.say(f"written: {workdir / report.SUMMARY}")
 
 
+def _sweep(argv: Sequence[str]) -> None:
+  argv = _joined(argv, "experiment")
+  named = [a for a in argv if re.match("--?experiment=.", a)]
+  if not named:
+    raise UserError(
+      "amtml sweep needs --experiment, such as --experiment=compare_methods"
+    )
+  from amtml_jax import config, experiment, processes, reporting, sweep, tables
+  from amtml_jax.progress import View
+
+  found = experiment.load(named[-1].partition("=")[2])
+  values = parse(
+    argv,
+    found.base,
+    experiment="",
+    workdir="",
+    index="",
+    seeds="",
+    coordinator="",
+    num_processes="",
+    process_id="",
+  )
+  if not values.workdir:
+    raise UserError("amtml sweep needs --workdir, a folder to write to")
+  seeds, index = experiment.seeds(values.seeds), None
+  if values.index:
+    if not re.fullmatch("[0-9]{1,9}", values.index):
+      raise UserError(f"--index={values.index} must be a cell's number, from 0")
+    index = int(values.index)
+  _prepare_jax(deterministic=config.resolve(values.config).deterministic)
+  processes.start(values.coordinator, values.num_processes, values.process_id)
+  view, workdir = View(), pathlib.Path(values.workdir)
+  with processes.together():
+    cells = sweep.Sweep(found, values.config, workdir, view, seeds)
+    there = cells.run(index)
+  if index is None:
+    for table in reporting.tables(there, found):
+      view.console.print(tables.rich(table))
+  view.say(f"written: {there.folder}; `amtml report {workdir}` draws it")
+
+
+def _report(argv: Sequence[str]) -> None:
+  if len(argv) < 2 or argv[1].startswith("-"):
+    raise UserError("amtml report needs a sweep's folder first: runs/compare")
+  values = parse([argv[0], *argv[2:]], experiment="")
+  from amtml_jax import reporting
+  from amtml_jax.progress import View
+
+  reporting.write(pathlib.Path(argv[1]), values.experiment, View())
+
+
 def _bench(argv: Sequence[str]) -> None:
   from amtml_jax import bench, config
   from amtml_jax.progress import View
@@ -178,6 +232,7 @@ def _list(argv: Sequence[str]) -> None:
     "data sources": plugins.names("data"),
     "methods": methods.METHODS,
     "configs": configs(),
+    "experiments": experiments(),
   }
   for kind, names in rows.items():
     print(f"{kind:13} {' '.join(names)}")
@@ -218,6 +273,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       _train(command, rest)
     elif command == "bench":
       _bench(rest)
+    elif command == "sweep":
+      _sweep(rest)
+    elif command == "report":
+      _report(rest)
     elif command == "prepare":
       _prepare(rest)
     elif command == "list":

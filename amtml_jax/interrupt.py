@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import sys
 import types
+from collections.abc import Iterator
+
+from amtml_jax.errors import InterruptedRun
 
 
 class Interrupt:
@@ -34,3 +40,28 @@ class Interrupt:
   def __exit__(self, *exception: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+  """SIGTERM between trainings, too, ends with the code of what can go on.
+
+  While a network trains, an `Interrupt` has the signal. Elsewhere all that
+  counts is written whole, so that nothing needs to be waited for.
+  """
+
+  def leave(number: int, frame: types.FrameType | None) -> None:
+    del number, frame
+    sys.stderr.write("amtml: stopped; the same command goes on from there\n")
+    sys.stderr.flush()
+    os._exit(InterruptedRun.exit_code)
+
+  try:
+    before = signal.signal(signal.SIGTERM, leave)
+  except ValueError:  # not the main thread
+    yield
+    return
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

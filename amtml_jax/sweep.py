@@ -1,0 +1,277 @@
+"""What `amtml sweep` does: every cell of an experiment, or one.
+
+workdir/
+  results/         what is kept of it, see results.py
+  cells/RUN/SEED/  a run each, see workdirs.py
+  ensemble/        the teachers of all, each taught once
+  teachers/        how they were trained
+  taught/HASH/     the same two for runs that change how teachers are trained
+
+Every cell goes on from where it stands; several processes may each do another
+one, as a job array does.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from amtml_jax import (
+  commands,
+  config,
+  files,
+  lock,
+  metrics,
+  network,
+  processes,
+  provenance,
+  results,
+)
+from amtml_jax.checks import check, told
+from amtml_jax.errors import DivergedError, Stop, UserError
+from amtml_jax.experiment import Cell, Experiment
+from amtml_jax.interrupt import resumable
+from amtml_jax.progress import View
+from amtml_jax.results import Results
+from amtml_jax.workdirs import FREE
+
+# Of a student alone: what of a teacher's config tells no teachers apart.
+_OWN = ("student", "seed", *FREE)
+
+
+def pool(settings: ConfigDict, base: ConfigDict) -> str:
+  """The folder, in the workdir, of the teachers that a config listens to.
+
+  Teachers that are trained alike lie together, and are shared by name.
+  """
+
+  def alike(of: ConfigDict) -> str:
+    run = config.as_dict(config.teacher(of, settings.teachers[0]))
+    flat = metrics.flat(files.plain(run))
+    kept = {k: v for k, v in flat.items() if k.replace("/", ".") not in _OWN}
+    return files.digest([of.teacher.seed, kept])
+
+  own = alike(settings)
+  return "" if own == alike(base) else f"taught/{own[:8]}"
+
+
+class Sweep:
+  """The cells of an experiment in a workdir.
+
+  Attributes:
+    experiment: whose they are.
+    cells: all of them, in order.
+  """
+
+  def __init__(
+    self,
+    experiment: Experiment,
+    base: ConfigDict,
+    workdir: pathlib.Path,
+    view: View,
+    seeds: Sequence[int] = (),
+  ):
+    """Checks every cell, and writes which ones there are.
+
+    Args:
+      experiment: from `experiment.load`.
+      base: its config, perhaps with values of the command line's.
+      workdir: a folder.
+      view: is told.
+      seeds: instead of the experiment's own.
+
+    Raises:
+      UserError: a cell's config is wrong, or the workdir is another sweep's.
+    """
+    self.experiment, self._base = experiment, base
+    self._workdir, self._view = workdir, view
+    self.cells = experiment.cells(base, seeds)
+    self._teaches = getattr(experiment.module, "TEACH", True)
+    self._pools = {c.name: self._pool(c) for c in self.cells}
+    self._taught: set[tuple[str, ...]] = set()
+    self._one_network_a_name()
+    others = self._before()
+    header = {
+      "format": results.FORMAT,
+      "experiment": experiment.argument,
+      "title": experiment.title,
+      "base": files.plain(base.to_dict()),
+      "cells": [*([c.run, c.seed] for c in self.cells), *others],
+    }
+    files.writable(self._results)
+    files.write_json(self._results / results.SWEEP, header)
+
+  @property
+  def _results(self) -> pathlib.Path:
+    return self._workdir / "results"
+
+  def _pool(self, cell: Cell) -> str | None:
+    """Where its teachers are taught; None where it needs none taught here."""
+    run = config.resolve(cell.settings)
+    own = self._teaches and run.needs_teachers and not run.ensemble
+    return pool(cell.settings, self._base) if own else None
+
+  def _one_network_a_name(self) -> None:
+    named: dict[tuple[str, str], tuple[str, str]] = {}
+    for cell in self.cells:
+      place = self._pools[cell.name]
+      if place is None:
+        continue
+      for spec in cell.settings.teachers:
+        name, variant = network.split_name(spec)
+        before, run = named.setdefault((place, name), (variant, cell.run))
+        check(
+          before == variant,
+          f"{self.experiment.flag}: the teacher {name!r} is a {before} in run "
+          f"{run!r} and a {variant} in run {cell.run!r}; give one another name",
+        )
+
+  def _before(self) -> list[list[Any]]:
+    """Results of other cells that are there: other seeds, or another file's.
+
+    Raises:
+      UserError: they, or some of this sweep's own, are of another config.
+    """
+    if not (self._results / results.SWEEP).exists():
+      return []
+    before = results.read(self._results)
+    there = {c: r for c, r in before.cells.items() if r is not None}
+    pairs = [("a sweep", before.header["base"], self._base)]
+    for cell in self.cells:
+      result = there.pop((cell.run, cell.seed), None)
+      if result is not None:
+        pairs.append((cell.name, result["config"], cell.settings))
+    for what, was, now in pairs:
+      change = results.changed(was, now.to_dict())
+      check(
+        change is None,
+        f"--workdir={self._workdir} holds {what} with {change}; use another "
+        "--workdir",
+      )
+    return [list(cell) for cell in there]
+
+  def run(self, index: int | None = None) -> Results:
+    """Does every cell that is not done, or the one of an index.
+
+    Returns:
+      What is there now.
+
+    Raises:
+      DivergedError: of the last cell that diverged; the others are done.
+      UserError: the index is out of range, or a cell cannot be run.
+    """
+    count, chosen = len(self.cells), self.cells
+    if index is not None:
+      check(
+        0 <= index < count,
+        f"--index={index} is out of range: {self.experiment.flag} has "
+        f"{count} cells, 0 to {count - 1}",
+      )
+      chosen = self.cells[index : index + 1]
+    diverged = None
+    with resumable():
+      for cell in chosen:
+        there = results.read(self._results)
+        done = there.cells[cell.run, cell.seed] is not None
+        if processes.told(done):
+          continue
+        self._view.say(self._where(cell, there, alone=index is not None))
+        settings = self._with_teachers(cell)
+        try:
+          self._cell(cell, settings)
+        except lock.InUseError:
+          if index is not None:
+            raise
+          self._view.say(f"{cell.name}  another process is at it")
+        except DivergedError as error:
+          self._view.say(f"{cell.name}  {error}")
+          diverged = error
+    there = results.read(self._results)
+    self._view.say(there.notes()[0])
+    if diverged:
+      raise diverged
+    return there
+
+  def _where(self, cell: Cell, there: Results, *, alone: bool) -> str:
+    """How far the sweep is."""
+    text = f"{cell.name}  {len(there.done)} of {len(there.cells)} cells done"
+    each, left = there.seconds(), 1 if alone else len(there.missing)
+    if each is None:
+      return text
+    of = "this one" if alone else f"{left} cells"
+    return f"{text}, about {_duration(each * left)} left for {of}"
+
+  def _cell(self, cell: Cell, settings: ConfigDict) -> None:
+    """Runs one, and writes its result."""
+    folder = self._workdir / "cells" / cell.run / str(cell.seed)
+    run = getattr(self.experiment.module, "run", None)
+    with lock.held(folder):
+      start = time.monotonic()
+      if run is None:
+        result = commands.run(settings, folder, self._view)
+      else:
+        result = self._own(run, settings, folder)
+      # What a run tells of itself stands beside it, once.
+      kept = {
+        k: v
+        for k, v in result.items()
+        if k not in ("config", "versions", "digest")
+      }
+      files.write_json(
+        results.path(self._results, cell.run, cell.seed),
+        {
+          "experiment": self.experiment.argument,
+          "run": cell.run,
+          "seed": cell.seed,
+          "commit": provenance.commit(),
+          "versions": result.get("versions", provenance.versions()),
+          "seconds": _seconds(result, time.monotonic() - start),
+          "config": files.plain(cell.settings.to_dict()),
+          "result": files.plain(kept),
+          "curve": results.curve(folder),
+        },
+      )
+
+  def _own(
+    self, run: Any, settings: ConfigDict, folder: pathlib.Path
+  ) -> dict[str, Any]:
+    """What the experiment's own function makes of a cell."""
+    try:
+      return run(settings, folder, self._view)
+    except Stop:
+      raise
+    except Exception as error:
+      flag = self.experiment.flag
+      raise UserError(f"{flag}: {told(error, self.experiment.path)}") from None
+
+  def _with_teachers(self, cell: Cell) -> ConfigDict:
+    """The cell's config under teachers that are there."""
+    settings = cell.settings.copy_and_resolve_references()
+    if self._pools[cell.name] is not None:
+      place = self._workdir / self._pools[cell.name]
+      key = (self._pools[cell.name], *settings.teachers)
+      if key not in self._taught:
+        # Whoever comes second finds them taught.
+        with lock.turn(place, self._view.say):
+          commands.teach(settings, place, self._view)
+        self._taught.add(key)
+      settings.ensemble = str(place / "ensemble")
+    return settings
+
+
+def _seconds(result: dict[str, Any], here: float) -> float:
+  """Of a cell's own work: over all starts, where it says so."""
+  spent = result.get("seconds", {})
+  known = isinstance(spent, dict) and {"distill", "evaluate"} <= set(spent)
+  return spent["distill"] + spent["evaluate"] if known else here
+
+
+def _duration(seconds: float) -> str:
+  if seconds < 120:
+    return f"{seconds:.0f} s"
+  minutes = seconds / 60
+  return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
