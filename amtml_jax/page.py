@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from amtml_jax import tables
 from amtml_jax.tables import Table
 
 STYLE = """
@@ -53,13 +52,7 @@ summary { cursor: pointer; }
 
 
 def _table(table: Table) -> str:
-  texts = table.texts()
-  right = [
-    bool(table.rows)
-    and i > 0
-    and all(row[i] is None or tables.number(row[i]) for row in table.rows)
-    for i in range(len(table.columns))
-  ]
+  texts, right = table.texts(), table.numeric()
 
   def line(tag: str, values: Sequence[str]) -> str:
     cells = (

@@ -36,7 +36,7 @@ def commit() -> str | None:
   last = _git("log", "-1", "--format=%H", "--", *CODE)
   if not last:
     return None
-  changes = _git("status", "--porcelain", "-uno", "--", *CODE)
+  changes = _git("status", "--porcelain", "--", *CODE)
   return f"{last}+changes" if changes else last
 
 

@@ -202,7 +202,7 @@ class Sweep:
     each, left = there.seconds(), 1 if alone else len(there.missing)
     if each is None:
       return text
-    of = "this one" if alone else f"{left} cells"
+    of = "it alone" if alone else f"all {left}"
     return f"{text}, about {_duration(each * left)} left for {of}"
 
   def _cell(self, cell: Cell, settings: ConfigDict) -> None:

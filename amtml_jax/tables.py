@@ -10,7 +10,6 @@ from typing import Any
 from rich.table import Table as Rich
 from rich.text import Text
 
-from amtml_jax import checks
 from amtml_jax.checks import check, shown
 
 Value = str | int | float | None
@@ -48,9 +47,25 @@ class Table:
           return f"{shown(value)} is neither text nor a number"
     return None
 
+  def numeric(self) -> list[bool]:
+    """Which columns hold numbers: they stand at the right."""
+    columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+    return [
+      any(v is not None for v in column)
+      and all(v is None or _number(v) for v in column)
+      for column in columns
+    ]
+
   def texts(self) -> list[list[str]]:
     """The rows as a person reads them."""
     return [[text(value) for value in row] for row in self.rows]
+
+
+def _number(value: Value) -> bool:
+  """Whether it is one, or reads as one: `+0.12`, `97.2 ± 0.1`, `3.9x`."""
+  if not isinstance(value, str):
+    return True
+  return value.lstrip("+-±<≤ ")[:1].isdigit()
 
 
 def text(value: Value) -> str:
@@ -107,16 +122,13 @@ def inline(value: str) -> str:
 
 def rich(table: Table) -> Rich:
   """The table for a terminal."""
-  out = Rich(title=Text(table.title), caption=Text("\n".join(table.notes)))
-  for number, column in enumerate(table.columns):
-    out.add_column(Text(column), justify="right" if number else "left")
+  out = Rich(
+    title=Text(table.title),
+    caption=Text("\n".join(table.notes)),
+    caption_justify="left",
+  )
+  for column, right in zip(table.columns, table.numeric(), strict=True):
+    out.add_column(Text(column), justify="right" if right else "left")
   for row in table.texts():
     out.add_row(*map(Text, row))
   return out
-
-
-def number(value: Any) -> bool:
-  """Whether it belongs to the right of its column."""
-  return checks.fits(value, float) or (
-    isinstance(value, str) and value.lstrip("+-–±<≤ ")[:1].isdigit()  # noqa: RUF001
-  )

@@ -138,7 +138,7 @@ def test_seeds_of_ones_own_join_those_that_are_there(
   ]
   out = capsys.readouterr().out
   assert "even/7  1 of 3 cells done, about" in out
-  assert "left for 2 cells" in out
+  assert "left for all 2" in out
 
 
 def test_one_cell_that_diverges_stops_no_other(file, tmp_path, monkeypatch):
