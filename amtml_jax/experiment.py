@@ -96,19 +96,28 @@ class Experiment:
     Raises:
       UserError: a run's overrides give no config.
     """
+    alike = [(name, self._settings(name, o, base)) for name, o in self.runs]
     made = []
     for seed in seeds or self.seeds or (base.seed,):
-      for name, overrides in self.runs:
-        settings = base.copy_and_resolve_references()
-        where = f"{self.flag}, run {name!r}"
-        for key, value in {**overrides, "seed": seed}.items():
-          _override(settings, key, value, where)
-        try:
-          config.resolve(settings)
-        except UserError as error:
-          raise UserError(f"{where}: {error}") from None
-        made.append(Cell(name, seed, settings))
+      for name, settings in alike:
+        own = settings.copy_and_resolve_references()
+        own.seed = seed
+        made.append(Cell(name, seed, own))
     return tuple(made)
+
+  def _settings(
+    self, name: str, overrides: dict[str, Any], base: ConfigDict
+  ) -> ConfigDict:
+    """A run's config, checked."""
+    settings = base.copy_and_resolve_references()
+    where = f"{self.flag}, run {name!r}"
+    for key, value in overrides.items():
+      _override(settings, key, value, where)
+    try:
+      config.resolve(settings)
+    except UserError as error:
+      raise UserError(f"{where}: {error}") from None
+    return settings
 
 
 def _override(settings: ConfigDict, key: str, value: Any, where: str) -> None:

@@ -91,7 +91,8 @@ class Sweep:
     self._workdir, self._view = workdir, view
     self.cells = experiment.cells(base, seeds)
     self._teaches = getattr(experiment.module, "TEACH", True)
-    self._pools = {c.name: self._pool(c) for c in self.cells}
+    alike = {c.run: c.settings for c in self.cells}  # but for their seeds
+    self._pools = {run: self._pool(own) for run, own in alike.items()}
     self._taught: set[tuple[str, ...]] = set()
     self._one_network_a_name()
     others = self._before()
@@ -109,16 +110,16 @@ class Sweep:
   def _results(self) -> pathlib.Path:
     return self._workdir / "results"
 
-  def _pool(self, cell: Cell) -> str | None:
-    """Where its teachers are taught; None where it needs none taught here."""
-    run = config.resolve(cell.settings)
+  def _pool(self, settings: ConfigDict) -> str | None:
+    """Where a run's teachers are taught; None where none are taught here."""
+    run = config.resolve(settings)
     own = self._teaches and run.needs_teachers and not run.ensemble
-    return pool(cell.settings, self._base) if own else None
+    return pool(settings, self._base) if own else None
 
   def _one_network_a_name(self) -> None:
     named: dict[tuple[str, str], tuple[str, str]] = {}
     for cell in self.cells:
-      place = self._pools[cell.name]
+      place = self._pools[cell.run]
       if place is None:
         continue
       for spec in cell.settings.teachers:
@@ -251,9 +252,9 @@ class Sweep:
   def _with_teachers(self, cell: Cell) -> ConfigDict:
     """The cell's config under teachers that are there."""
     settings = cell.settings.copy_and_resolve_references()
-    if self._pools[cell.name] is not None:
-      place = self._workdir / self._pools[cell.name]
-      key = (self._pools[cell.name], *settings.teachers)
+    if self._pools[cell.run] is not None:
+      place = self._workdir / self._pools[cell.run]
+      key = (self._pools[cell.run], *settings.teachers)
       if key not in self._taught:
         # Whoever comes second finds them taught.
         with lock.turn(place, self._view.say):

@@ -50,7 +50,7 @@ def of_network(name: str, classes: int, shape: tuple[int, ...]) -> dict:
   image = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
   leaves = jax.tree.leaves(variables)
   return {
-    "parameters": network.count_parameters(variables),
+    "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
     "macs": of_function(net.predict, variables, image),
     # What ships: the parameters and the batch statistics.
     "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
