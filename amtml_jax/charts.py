@@ -122,7 +122,7 @@ def bars(
       at,
       mean,
       height=high * 0.9,
-      xerr=spread,
+      xerr=spread if spread.any() else None,
       color=COLOURS[number % len(COLOURS)],
       error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 2},
       label=_shown(group),
@@ -133,8 +133,10 @@ def bars(
   low, top = (min(ends), max(ends)) if ends else (0.0, 1.0)
   # What differs by a point must be seen: the axis does not start at 0.
   room = 0.15 * (top - low) or 0.05 * abs(top) or 1.0
-  axes.set_xlim(max(low - 2 * room, min(low, 0.0)), top + room)
-  axes.set_xlabel(unit)
+  left = max(low - 2 * room, min(low, 0.0))
+  axes.set_xlim(left, top + room)
+  cut = f" (the axis begins at {left:.4g})" if left > 0 else ""
+  axes.set_xlabel(f"{unit}{cut}")
   axes.grid(axis="x", linewidth=0.6)
   axes.set_axisbelow(True)
   if size > 1:
@@ -155,8 +157,9 @@ def curves(lines: Mapping[str, Band], unit: str) -> Any:
     colour = COLOURS[number % len(COLOURS)]
     dash = DASHES[number // len(COLOURS) % len(DASHES)]
     axes.plot(epoch, mean, dash, color=colour, lw=1.6, label=_shown(name))
-    axes.fill_between(epoch, low, high, color=colour, alpha=0.15, lw=0)
+    axes.fill_between(epoch, low, high, color=colour, alpha=0.1, lw=0)
   axes.set_xlabel("epoch")
+  axes.xaxis.get_major_locator().set_params(integer=True)
   axes.set_ylabel(unit)
   axes.grid(linewidth=0.6)
   figure.legend(loc="outside upper left", ncols=3)

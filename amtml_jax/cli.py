@@ -181,8 +181,8 @@ def _sweep(argv: Sequence[str]) -> None:
   processes.start(values.coordinator, values.num_processes, values.process_id)
   view, workdir = View(), pathlib.Path(values.workdir)
   with processes.together():
-    cells = sweep.Sweep(found, values.config, workdir, view, seeds)
-    there = cells.run(index)
+    cells = sweep.Sweep(found, values.config, workdir, view, seeds, index)
+    there = cells.run()
   if index is None:
     for table in reporting.tables(there, found):
       view.console.print(tables.rich(table))

@@ -27,14 +27,14 @@ p, li { max-width: 44rem; overflow-wrap: anywhere; margin: .25rem 0; }
 .soft, figcaption { color: var(--soft); font-size: .875rem; }
 .status { border-left: 3px solid var(--mark); padding-left: .75rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums;
-  font-size: .9375rem; }
-th, td { padding: .35rem .75rem; text-align: left; white-space: nowrap;
-  border-bottom: 1px solid var(--grid); }
+table { border-collapse: separate; border-spacing: 0;
+  font-variant-numeric: tabular-nums; font-size: .9375rem; }
+th, td { padding: .375rem .75rem; line-height: 1.5rem; text-align: left;
+  white-space: nowrap; border-bottom: 1px solid var(--grid); }
 th { font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { position: sticky; left: 0;
   background: var(--paper); padding-left: 0; white-space: normal;
-  max-width: 16rem; overflow-wrap: break-word; }
+  min-width: 7rem; max-width: 16rem; overflow-wrap: break-word; }
 .n { text-align: right; }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }

@@ -94,31 +94,40 @@ class Results:
       others = [r for r in self.done if provenance.told(r) != most]
     return [f"{r['run']}/{r['seed']}" for r in others]
 
-  def notes(self) -> list[str]:
-    """Sentences on what is missing, damaged, or of other code."""
-    out = [f"{len(self.done)} of {len(self.cells)} cells are done."]
+  def lacks(self) -> list[str]:
+    """Sentences on what is missing, or of other code than the rest."""
+    out = []
     if self.missing:
       out.append(f"Missing: {', '.join(self.missing)}.")
-    out += self.damaged
-    strangers, made = self.strangers(), Counter(map(provenance.told, self.done))
+    strangers = self.strangers()
     if strangers:
+      made = Counter(map(provenance.told, self.done))
       told = "; ".join(f"{n} of {code}" for code, n in made.items())
       out.append(
         f"Marked *, of another version of the code: {', '.join(strangers)} "
         f"(results: {told})."
       )
-    elif self.done and not provenance.is_ours(self.done[0]):
+    return out
+
+  def notes(self) -> list[str]:
+    """Sentences on how far it is, what it lacks, and which code made it."""
+    out = [f"{len(self.done)} of {len(self.cells)} cells are done."]
+    out += [*self.lacks(), *self.damaged]
+    made = {provenance.told(r) for r in self.done}
+    if len(made) == 1 and not provenance.is_ours(self.done[0]):
       here = provenance.told(
         {"versions": provenance.versions(), "commit": provenance.commit()}
       )
       out.append(
-        f"All results are of another version of the code, {next(iter(made))}; "
-        f"the code at hand is {here}."
+        f"All results are of another version of the code, {made.pop()}; the "
+        f"code at hand is {here}."
       )
     return out
 
   def marked(self, table: Table) -> Table:
     """The table, whose rows of runs say what their results lack."""
+    if not table.measured:
+      return table
     total = Counter(name for name, _ in self.cells)
     done = Counter(r["run"] for r in self.done)
     strange = {name.rpartition("/")[0] for name in self.strangers()}
@@ -130,7 +139,7 @@ class Results:
       if first in strange:
         label = f"{label} *"
       rows.append((label, *rest))
-    notes = [*table.notes, *self.notes()[1:]]
+    notes = [*table.notes, *self.lacks()]
     return dataclasses.replace(table, rows=rows, notes=notes)
 
   def seconds(self) -> float | None:

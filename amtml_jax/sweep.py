@@ -74,6 +74,7 @@ class Sweep:
     workdir: pathlib.Path,
     view: View,
     seeds: Sequence[int] = (),
+    index: int | None = None,
   ):
     """Checks every cell, and writes which ones there are.
 
@@ -83,13 +84,23 @@ class Sweep:
       workdir: a folder.
       view: is told.
       seeds: instead of the experiment's own.
+      index: of the one cell to do; without it all are.
 
     Raises:
-      UserError: a cell's config is wrong, or the workdir is another sweep's.
+      UserError: a cell's config is wrong, the index is out of range, or the
+        workdir is another sweep's.
     """
     self.experiment, self._base = experiment, base
     self._workdir, self._view = workdir, view
-    self.cells = experiment.cells(base, seeds)
+    self.cells = self._chosen = experiment.cells(base, seeds)
+    self._alone, count = index is not None, len(self.cells)
+    if index is not None:
+      check(
+        0 <= index < count,
+        f"--index={index} is out of range: {experiment.flag} has {count} "
+        f"cells, 0 to {count - 1}",
+      )
+      self._chosen = self.cells[index : index + 1]
     self._teaches = getattr(experiment.module, "TEACH", True)
     alike = {c.run: c.settings for c in self.cells}  # but for their seeds
     self._pools = {run: self._pool(own) for run, own in alike.items()}
@@ -155,37 +166,29 @@ class Sweep:
       )
     return [list(cell) for cell in there]
 
-  def run(self, index: int | None = None) -> Results:
-    """Does every cell that is not done, or the one of an index.
+  def run(self) -> Results:
+    """Does every cell that is not done, or the one of the index.
 
     Returns:
       What is there now.
 
     Raises:
       DivergedError: of the last cell that diverged; the others are done.
-      UserError: the index is out of range, or a cell cannot be run.
+      UserError: a cell cannot be run.
     """
-    count, chosen = len(self.cells), self.cells
-    if index is not None:
-      check(
-        0 <= index < count,
-        f"--index={index} is out of range: {self.experiment.flag} has "
-        f"{count} cells, 0 to {count - 1}",
-      )
-      chosen = self.cells[index : index + 1]
     diverged = None
     with resumable():
-      for cell in chosen:
+      for cell in self._chosen:
         there = results.read(self._results)
         done = there.cells[cell.run, cell.seed] is not None
         if processes.told(done):
           continue
-        self._view.say(self._where(cell, there, alone=index is not None))
+        self._view.say(self._where(cell, there))
         settings = self._with_teachers(cell)
         try:
           self._cell(cell, settings)
         except lock.InUseError:
-          if index is not None:
+          if self._alone:
             raise
           self._view.say(f"{cell.name}  another process is at it")
         except DivergedError as error:
@@ -197,13 +200,13 @@ class Sweep:
       raise diverged
     return there
 
-  def _where(self, cell: Cell, there: Results, *, alone: bool) -> str:
+  def _where(self, cell: Cell, there: Results) -> str:
     """How far the sweep is."""
     text = f"{cell.name}  {len(there.done)} of {len(there.cells)} cells done"
-    each, left = there.seconds(), 1 if alone else len(there.missing)
+    each, left = there.seconds(), 1 if self._alone else len(there.missing)
     if each is None:
       return text
-    of = "it alone" if alone else f"all {left}"
+    of = "it alone" if self._alone else f"all {left}"
     return f"{text}, about {_duration(each * left)} left for {of}"
 
   def _cell(self, cell: Cell, settings: ConfigDict) -> None:

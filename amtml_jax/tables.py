@@ -26,6 +26,7 @@ class Table:
     notes: sentences below it.
     bars: beside it, a chart: by group and label a mean and its spread.
     unit: of the bars.
+    measured: by this sweep; figures from elsewhere lack none of its cells.
   """
 
   title: str
@@ -36,6 +37,7 @@ class Table:
     default_factory=dict
   )
   unit: str = ""
+  measured: bool = True
 
   def wrong(self) -> str | None:
     """What is wrong with it, if anything."""
@@ -50,11 +52,7 @@ class Table:
   def numeric(self) -> list[bool]:
     """Which columns hold numbers: they stand at the right."""
     columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
-    return [
-      any(v is not None for v in column)
-      and all(v is None or _number(v) for v in column)
-      for column in columns
-    ]
+    return [all(v is None or _number(v) for v in column) for column in columns]
 
   def texts(self) -> list[list[str]]:
     """The rows as a person reads them."""

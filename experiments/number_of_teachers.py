@@ -19,7 +19,7 @@ METHODS = ("okd", "avgmkd", "ebkd", "amtml")
 TEACHERS = ("resnet8", "cnn", "resnet14", "lenet5", "resnet14_slim")
 COUNTS = (2, 3, 5)
 RUNS = {
-  f"{method}, {count}": {"method": method, "teachers": TEACHERS[:count]}
+  f"{method}-{count}": {"method": method, "teachers": TEACHERS[:count]}
   for count in COUNTS
   for method in METHODS
 }
@@ -44,7 +44,7 @@ def tabulate(results: comparison.Results) -> list[Table]:
   for method in METHODS:
     row = []
     for count, name in zip(COUNTS, columns[1:], strict=True):
-      values = comparison.accuracy(results[f"{method}, {count}"])
+      values = comparison.accuracy(results[f"{method}-{count}"])
       row.append(comparison.shown(values))
       if values:
         groups[name][method] = comparison.mean_std(values)
@@ -63,6 +63,7 @@ def _paper(columns: tuple[str, ...], unit: str) -> Table:
     name: {method: (bars[i], 0.05) for method, bars in PAPER.items()}
     for i, name in enumerate(columns[1:])
   }
-  rows = [(method, *bars) for method, bars in PAPER.items()]
+  rows = [(m, *(f"{x:.2f}" for x in bars)) for m, bars in PAPER.items()]
   note = "Liu et al. 2020, read off the bars to 0.05; CIFAR-100."
-  return Table("The paper's Fig. 3", columns, rows, (note,), groups, unit)
+  title = "The paper's Fig. 3"
+  return Table(title, columns, rows, (note,), groups, unit, measured=False)

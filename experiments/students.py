@@ -21,7 +21,7 @@ ENSEMBLES = {
   "mixed": ("resnet14", "lenet5", "cnn"),
 }
 RUNS = {
-  f"{student}, {ensemble}, {method}": {
+  f"{student}-{ensemble}-{method}": {
     "student": student,
     "teachers": teachers,
     "method": method,
@@ -46,7 +46,7 @@ def _table(ensemble: str, results: comparison.Results) -> Table:
   rows, groups = [], {method: {} for method in METHODS}
   for student in STUDENTS:
     own = {
-      method: comparison.accuracy(results[f"{student}, {ensemble}, {method}"])
+      method: comparison.accuracy(results[f"{student}-{ensemble}-{method}"])
       for method in METHODS
     }
     for method, values in own.items():

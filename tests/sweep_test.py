@@ -256,7 +256,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(name, tmp_path, capsys):
   assert err.startswith("amtml: ")
   assert err.count("\n") == 1
   assert out == ""
-  assert not (new / "cells").exists()
+  assert not new.exists()
 
 
 def test_what_is_missing_is_named(file, tmp_path, capsys):
