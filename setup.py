@@ -47,9 +47,11 @@ setup(
     "pillow>=10.3",
   ],
   extras_require={
+    "report": ["matplotlib>=3.9"],
     "tests": [
       "hypothesis>=6.130",
       "jaxtyping>=0.3",
+      "matplotlib>=3.9",
       "pytest>=9.0",
       "pytest-xdist>=3.6",
       "ruff>=0.15,<0.18",

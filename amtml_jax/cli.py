@@ -8,14 +8,13 @@ import pathlib
 import re
 import sys
 import time
-import types
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from amtml_jax import checks, interrupt
+from amtml_jax import interrupt
 from amtml_jax.errors import (
   InterruptedRun,
   NotSavedError,
@@ -23,73 +22,31 @@ from amtml_jax.errors import (
   Terminated,
   UserError,
 )
+from amtml_jax.loading import configs, experiments, load_config
 from amtml_jax.usage import USAGE
 
 
-def configs() -> dict[str, pathlib.Path]:
-  """The configs that come with the package, by name."""
-  import amtml_jax.configs
-
-  folder = pathlib.Path(amtml_jax.configs.__path__[0])
-  return {p.stem: p for p in sorted(folder.glob("[!_]*.py"))}
-
-
-def _joined(argv: Sequence[str]) -> list[str]:
+def _joined(argv: Sequence[str], name: str) -> list[str]:
   """`--config digits` -> `--config=digits`."""
   argv = list(argv)
-  while "--config" in argv[:-1]:
-    place = argv.index("--config")
-    argv[place : place + 2] = [f"--config={argv[place + 1]}"]
+  while f"--{name}" in argv[:-1]:
+    place = argv.index(f"--{name}")
+    argv[place : place + 2] = [f"--{name}={argv[place + 1]}"]
   return argv
 
 
-def load_config(argument: str) -> ConfigDict:
-  """What `get_config` gives of a file, or of one in configs/, with `:text`.
-
-  Run here and not by config_flags, which raises whatever the file raises, and
-  keeps some of it until a value is read.
-
-  Raises:
-    UserError: the file, its line, and what is wrong with it.
-  """
-  name, colon, text = argument.partition(":")
-  path = str(configs().get(name, name))
-  if not os.path.isfile(path):  # pathlib's raises for a name too long
-    raise UserError(
-      f"there is no config {name!r}: neither a file nor one of "
-      f"{', '.join(configs())}"
-    )
-  module = types.ModuleType("amtml_config")
-  module.__file__ = path
-  try:
-    code = compile(pathlib.Path(path).read_bytes(), path, "exec")
-    exec(code, module.__dict__)  # a config is a program
-    get_config = getattr(module, "get_config", None)
-    made = (
-      get_config(*[text] if colon else []) if callable(get_config) else None
-    )
-  except (Exception, SystemExit) as error:
-    raise UserError(
-      f"--config={argument}: {checks.told(error, path)}"
-    ) from None
-  if not isinstance(made, ConfigDict):
-    gives = "gives no ConfigDict" if callable(get_config) else "is missing"
-    raise UserError(
-      f"--config={argument}: its function get_config() {gives}; return "
-      "amtml_jax.defaults.defaults() with what differs"
-    )
-  return made
-
-
-def parse(argv: Sequence[str], **own: str | bool) -> flags.FlagValues:
+def parse(
+  argv: Sequence[str], base: ConfigDict | None = None, **own: str | bool
+) -> flags.FlagValues:
   """Reads the flags of one command; `own` are its own, with defaults.
 
-  A command that has a workdir takes a config, too: a ConfigDict, None without.
+  A command that has a workdir takes a config, too: a ConfigDict, without one
+  `base`.
 
   Raises:
     UserError: for what config_flags and absl show as a traceback.
   """
-  config, argv = None, [argv[0], *_joined(argv[1:])]
+  config, argv = base, [argv[0], *_joined(argv[1:], "config")]
   if "workdir" in own:
     named = [a for a in argv if re.match("--?config(=|$)", a)]
     argv = [a for a in argv if a not in named]
@@ -198,6 +155,57 @@ def _train(command: str, argv: Sequence[str]) -> None:
     view.say(f"written: {workdir / report.SUMMARY}")
 
 
+def _sweep(argv: Sequence[str]) -> None:
+  argv = _joined(argv, "experiment")
+  named = [a for a in argv if re.match("--?experiment=.", a)]
+  if not named:
+    raise UserError(
+      "amtml sweep needs --experiment, such as --experiment=compare_methods"
+    )
+  from amtml_jax import config, experiment, processes, reporting, sweep, tables
+  from amtml_jax.progress import View
+
+  found = experiment.load(named[-1].partition("=")[2])
+  values = parse(
+    argv,
+    found.base,
+    experiment="",
+    workdir="",
+    index="",
+    seeds="",
+    coordinator="",
+    num_processes="",
+    process_id="",
+  )
+  if not values.workdir:
+    raise UserError("amtml sweep needs --workdir, a folder to write to")
+  seeds, index = experiment.seeds(values.seeds), None
+  if values.index:
+    if not re.fullmatch("[0-9]{1,9}", values.index):
+      raise UserError(f"--index={values.index} must be a cell's number, from 0")
+    index = int(values.index)
+  _prepare_jax(deterministic=config.resolve(values.config).deterministic)
+  processes.start(values.coordinator, values.num_processes, values.process_id)
+  view, workdir = View(), pathlib.Path(values.workdir)
+  with processes.together():
+    cells = sweep.Sweep(found, values.config, workdir, view, seeds, index)
+    there = cells.run()
+  if index is None:
+    for table in reporting.tables(there, found):
+      view.console.print(tables.rich(table))
+  view.say(f"written: {there.folder}; `amtml report {workdir}` draws it")
+
+
+def _report(argv: Sequence[str]) -> None:
+  if len(argv) < 2 or argv[1].startswith("-"):
+    raise UserError("amtml report needs a sweep's folder first: runs/compare")
+  values = parse([argv[0], *argv[2:]], experiment="")
+  from amtml_jax import reporting
+  from amtml_jax.progress import View
+
+  reporting.write(pathlib.Path(argv[1]), values.experiment, View())
+
+
 def _bench(argv: Sequence[str]) -> None:
   from amtml_jax import bench, config
   from amtml_jax.progress import View
@@ -231,9 +239,19 @@ def _list(argv: Sequence[str]) -> None:
     "data sources": plugins.names("data"),
     "methods": methods.METHODS,
     "configs": configs(),
+    "experiments": experiments(),
   }
   for kind, names in rows.items():
     print(f"{kind:13} {' '.join(names)}")
+
+
+COMMANDS = {
+  "bench": _bench,
+  "list": _list,
+  "prepare": _prepare,
+  "report": _report,
+  "sweep": _sweep,
+}
 
 
 def _stopped(stop: Stop) -> int:
@@ -267,19 +285,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   if {"--help", "-h"} & set(rest):
     command = "help"
   try:
-    if command in ("run", "teach", "distill", "evaluate"):
-      with interrupt.told():
+    with interrupt.told():
+      if command in ("run", "teach", "distill", "evaluate"):
         _train(command, rest)
-    elif command == "bench":
-      _bench(rest)
-    elif command == "prepare":
-      _prepare(rest)
-    elif command == "list":
-      _list(rest)
-    elif command in ("help", "--help", "-h"):
-      print(USAGE, end="")
-    else:
-      raise UserError(f"there is no command {command!r}; see `amtml help`")
+      elif command in COMMANDS:
+        COMMANDS[command](rest)
+      elif command in ("help", "--help", "-h"):
+        print(USAGE, end="")
+      else:
+        raise UserError(f"there is no command {command!r}; see `amtml help`")
   except Stop as stop:
     return _stopped(stop)
   except (KeyboardInterrupt, Terminated) as stop:

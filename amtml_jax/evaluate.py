@@ -26,6 +26,7 @@ STUDENT = "student"
 SEEDS = "seeds"
 UNIFORM = "ensemble.uniform"
 ADAPTIVE = "ensemble.adaptive"
+BINS = 15  # of confidence, equally wide, for the calibration error
 
 
 def batch_sums(
@@ -63,14 +64,40 @@ def batch_sums(
       masked = batch.mask[:, None] * jnp.exp(log_weights)
       sums["weights"] = jnp.sum(masked, axis=0)
       sums["weights_entropy"] = jnp.sum(batch.mask * entropy(log_weights))
+  chosen = {who: jnp.argmax(own, axis=-1) for who, own in log_probs.items()}
   for who, own in log_probs.items():
-    hit = (jnp.argmax(own, axis=-1) == batch.label).astype(own.dtype)
+    hit = (chosen[who] == batch.label).astype(own.dtype)
     log_likelihood = jnp.take_along_axis(own, batch.label[:, None], axis=-1)
     sums[who] = {
       "accuracy": jnp.sum(batch.mask * hit),
       "cross_entropy": -jnp.sum(batch.mask * log_likelihood[:, 0]),
+      "gaps": gaps(jnp.exp(jnp.max(own, axis=-1)), hit, batch.mask),
     }
+  if objective.teachers:
+    same = chosen[STUDENT] == chosen[UNIFORM]
+    sums[STUDENT]["agreement"] = jnp.sum(batch.mask * same)
   return {**sums, "count": jnp.sum(batch.mask)}
+
+
+def gaps(confidence: jax.Array, hit: jax.Array, mask: jax.Array) -> jax.Array:
+  """Σ (hit - confidence) over the rows of every bin of confidence.
+
+  The expected calibration error (Guo et al. 2017) is Σ_b n_b/N |accuracy_b -
+  confidence_b| over bins ((b-1)/15, b/15]: n_b cancels, so that it is
+  Σ_b |gap_b| / N, and gaps add up over batches and devices.
+
+  Args:
+    confidence: `(N,)`, the largest probability.
+    hit: `(N,)`, 1 where the prediction is right.
+    mask: `(N,)`, 0 where a row counts nothing.
+
+  Returns:
+    `(BINS,)`.
+  """
+  place = jnp.clip(jnp.ceil(confidence * BINS) - 1, 0, BINS - 1)
+  inside = place[:, None] == jnp.arange(BINS, dtype=place.dtype)[None]
+  # No scatter: it adds in any order on a GPU.
+  return jnp.sum(inside * (mask * (hit - confidence))[:, None], axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +162,13 @@ class Evaluator:
   def __call__(
     self, variables: tuple[Variables, Any, tuple[Variables, ...]], data: Placed
   ) -> dict[str, Any]:
-    """Accuracy and cross-entropy of everyone, and the mean weights.
+    """How good everyone is, and the mean weights.
 
-    The teachers are asked once: what they say of a split stays on the devices.
-    Of several students it is their mean, with a list of each under `SEEDS`.
+    By name accuracy, cross-entropy and expected calibration error; of the
+    student also its agreement, the share of images of which it says the same
+    class as the uniform ensemble. The teachers are asked once: what they say of
+    a split stays on the devices. Of several students it is their mean, with a
+    list of each under `SEEDS`.
 
     Args:
       variables: the student's, the adapter's parameters, the teachers'.
@@ -172,6 +202,9 @@ class Evaluator:
     total = dict(sums)
     count = total.pop("count")
     means = jax.tree.map(lambda x: np.asarray(x / count).tolist(), total)
+    for own in means.values():
+      if isinstance(own, dict):
+        own["calibration_error"] = sum(map(abs, own.pop("gaps")))
     if "weights" in means:
       means["weights"] = dict(zip(self._names, means["weights"], strict=True))
     return means

@@ -42,15 +42,30 @@ def summarize(
       out["compression"] = together / parameters
     return out
 
-  student = plan.stages[0].objective.student
-  summary: dict[str, Any] = {
-    "student": line(
-      results[STUDENT],
-      own,
-      name=student.name,
-      step=training.at.step,
-      validation_accuracy=training.at.validation[STUDENT]["accuracy"],
-    ),
+  name = plan.stages[0].objective.student.name
+
+  def told(results: dict[str, Any], validation: dict[str, Any]) -> dict:
+    """What depends on the student, of one or of the mean."""
+    out: dict[str, Any] = {
+      "student": line(
+        results[STUDENT],
+        own,
+        name=name,
+        step=training.at.step,
+        validation_accuracy=validation[STUDENT]["accuracy"],
+      ),
+      "ensemble": {
+        name: line(results[who], together)
+        for name, who in (("uniform", UNIFORM), ("adaptive", ADAPTIVE))
+        if who in results
+      },
+    }
+    weights = ("weights", "weights_entropy")
+    return out | {n: results[n] for n in weights if n in results}
+
+  validation = training.at.validation
+  summary = {
+    **told(results, validation),
     "best": best,
     "teachers": {
       t.name: line(
@@ -61,21 +76,12 @@ def summarize(
       )
       for t in teachers
     },
-    "ensemble": {
-      name: line(results[who], together)
-      for name, who in (("uniform", UNIFORM), ("adaptive", ADAPTIVE))
-      if who in results
-    },
   }
   if SEEDS in results:
-    pairs = zip(plan.run.students, results[SEEDS], strict=True)
-    summary[SEEDS] = [
-      {"seed": s, **{f"test_{n}": v for n, v in each[STUDENT].items()}}
-      for s, each in pairs
-    ]
-  for name in ("weights", "weights_entropy"):
-    if name in results:
-      summary[name] = results[name]
+    every = zip(
+      *(plan.run.students, results[SEEDS], validation[SEEDS]), strict=True
+    )
+    summary[SEEDS] = [{"seed": s, **told(r, v)} for s, r, v in every]
   summary["seconds"] = {
     "teach": _seconds_of_teachers(workdir),
     "distill": training.at.seconds,
@@ -145,7 +151,7 @@ def table(summary: dict[str, Any]) -> Table:
   student = summary["student"]
   row(f"student {student['name']}", student, "bold")
   for own in summary.get(SEEDS, ()):
-    row(f"  seed {own['seed']}", own)
+    row(f"  seed {own['seed']}", own["student"])
   if summary["best"]:
     row(f"  best, step {summary['best']['step']}", summary["best"])
   return out

@@ -52,7 +52,7 @@ def main() -> None:
   seconds, summary = timed(0, SEEDS, folder, view)
   each = [seconds for seconds, _ in lone]
   apart = [
-    abs(own["test_accuracy"] - alone["student"]["test_accuracy"])
+    abs(own["student"]["test_accuracy"] - alone["student"]["test_accuracy"])
     for own, (_, alone) in zip(summary["seeds"], lone, strict=True)
   ]
   result = {

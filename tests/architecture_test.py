@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the bottom up; a file imports only from rows above its own.
 LAYERS = (
   ("errors", "types", "precision", "checks", "methods", "usage"),
+  ("loading", "provenance", "tables", "charts"),
   ("processes", "compile_cache", "determinism", "fake_devices"),
   ("files", "kept", "lock"),
   ("plugins", "parallel", "metrics", "progress", "interrupt", "profile"),
@@ -34,7 +35,8 @@ LAYERS = (
   ("plan",),
   ("hear", "train"),
   ("report",),
-  ("commands",),
+  ("commands", "experiment", "results", "page"),
+  ("sweep", "reporting"),
   ("measure", "synthetic"),
   ("pieces",),
   ("bench",),

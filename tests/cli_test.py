@@ -295,13 +295,14 @@ def test_a_config_file_that_gives_none(text, message, config, tmp_path, capsys):
 def test_list_names_everything(capsys):
   assert amtml("list") == 0
   out = capsys.readouterr().out
-  for name in ("resnet110_slim", "latent", "angle", "idx", "amtml", "cifar"):
+  known = "resnet110_slim latent angle idx amtml cifar ablation"
+  for name in known.split():
     assert name in out.split()
 
 
 def test_help_names_every_command(capsys):
   assert amtml() == 0
   out = capsys.readouterr().out
-  commands = "run teach distill evaluate bench prepare list"
+  commands = "run teach distill evaluate sweep report bench prepare list"
   for command in commands.split():
     assert f"\n  {command} " in out

@@ -8,7 +8,7 @@ import pytest
 
 from amtml_jax import objective, parallel
 from amtml_jax.adapters import confidence, latent
-from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM, Evaluator
+from amtml_jax.evaluate import ADAPTIVE, STUDENT, UNIFORM, Evaluator, gaps
 from amtml_jax.network import Network
 from amtml_jax.types import Dataset, ModelOutput
 
@@ -67,9 +67,29 @@ def test_by_hand(devices):
     np.testing.assert_allclose(
       found[who]["cross_entropy"], -share @ np.log(probabilities), rtol=1e-5
     )
+    # Every image has the same confidence, so that one bin has them all.
+    error = abs(accuracy - max(probabilities))
+    np.testing.assert_allclose(
+      found[who]["calibration_error"], error, rtol=1e-5, atol=1e-7
+    )
+  # The student says x of every image, the uniform ensemble y.
+  assert found[STUDENT]["agreement"] == 0.0
+  assert "agreement" not in found[UNIFORM]
   assert found["weights"] == pytest.approx({"a": 0.75, "b": 0.25}, rel=1e-6)
   entropy = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
   np.testing.assert_allclose(found["weights_entropy"], entropy, rtol=1e-5)
+
+
+def test_gaps_by_hand():
+  # Bins end at 1/15 = 0.0667, ..., 6/15 = 0.4, ..., 1; the last row is padding.
+  confidence = jnp.array([0.35, 0.38, 0.41, 0.97, 1.0, 0.9])
+  hit = jnp.array([1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
+  found = gaps(confidence, hit, jnp.array([1.0, 1, 1, 1, 1, 0]))
+  expected = np.zeros(15)
+  expected[5] = (1 - 0.35) + (0 - 0.38)
+  expected[6] = 0 - 0.41
+  expected[14] = (1 - 0.97) + (0 - 1.0)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_adapter_that_needs_labels_has_no_mixture_here():

@@ -88,7 +88,7 @@ def test_the_second_stage_is_of_all(taught, tmp_path):
 def test_the_summary_has_each_and_the_mean(tmp_path):
   made = settings(seeds=2, epochs=1)
   summary = commands.run(made, tmp_path, View())
-  each = [own["test_accuracy"] for own in summary["seeds"]]
+  each = [own["student"]["test_accuracy"] for own in summary["seeds"]]
   assert [own["seed"] for own in summary["seeds"]] == [3, 4]
   assert summary["student"]["test_accuracy"] == pytest.approx(np.mean(each))
   one = config.resolve(settings(method="alone"))

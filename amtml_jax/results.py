@@ -1,0 +1,240 @@
+"""The results of a sweep: one file a cell, and which ones there should be.
+
+results/
+  sweep.json       the experiment, its base config, its cells
+  RUN/SEED.json    a finished cell: config, seed, versions, commit, result
+
+The folder stands for itself: it may be copied, committed, and reported again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from amtml_jax import checks, files, metrics, provenance
+from amtml_jax.errors import UserError
+from amtml_jax.tables import Table
+from amtml_jax.workdirs import FREE
+
+SWEEP = "sweep.json"
+FORMAT = 1
+_HEADER = {
+  "format": int,
+  "experiment": str,
+  "title": str,
+  "base": {...: Any},
+  "cells": tuple[tuple[str, int], ...],
+  ...: Any,
+}
+_RESULT = {
+  "run": str,
+  "seed": int,
+  "commit": str | None,
+  "versions": {...: str},
+  "seconds": float,
+  "config": {...: Any},
+  "result": {...: Any},
+  "curve": tuple,
+  ...: Any,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """What a folder holds.
+
+  Attributes:
+    folder: with `sweep.json`.
+    header: its content.
+    cells: by (run, seed), in order; None where there is no result (yet).
+    damaged: what is wrong with those that cannot be read.
+  """
+
+  folder: pathlib.Path
+  header: dict[str, Any]
+  cells: dict[tuple[str, int], dict[str, Any] | None]
+  damaged: list[str]
+
+  @property
+  def done(self) -> list[dict[str, Any]]:
+    """The results that are there."""
+    return [r for r in self.cells.values() if r is not None]
+
+  @property
+  def missing(self) -> list[str]:
+    """The names of the cells that are not."""
+    return [f"{n}/{s}" for (n, s), r in self.cells.items() if r is None]
+
+  @property
+  def runs(self) -> list[str]:
+    """The names of the runs, in order."""
+    return list(dict.fromkeys(name for name, _ in self.cells))
+
+  def by_run(self) -> dict[str, list[dict[str, Any]]]:
+    """What `tabulate` gets: the results of every run; may be none."""
+    out: dict[str, list[dict[str, Any]]] = {name: [] for name in self.runs}
+    for (name, _), result in self.cells.items():
+      if result is not None:
+        out[name].append(result)
+    return out
+
+  def strangers(self) -> list[str]:
+    """The cells of other code than the one at hand, where codes are mixed."""
+    made = {provenance.told(r) for r in self.done}
+    if len(made) < 2:
+      return []
+    others = [r for r in self.done if not provenance.is_ours(r)]
+    if len(others) == len(self.done):  # then those of fewest results
+      most = Counter(map(provenance.told, self.done)).most_common(1)[0][0]
+      others = [r for r in self.done if provenance.told(r) != most]
+    return [f"{r['run']}/{r['seed']}" for r in others]
+
+  def lacks(self) -> list[str]:
+    """Sentences on what is missing, or of other code than the rest."""
+    out = []
+    if self.missing:
+      out.append(f"Missing: {', '.join(self.missing)}.")
+    strangers = self.strangers()
+    if strangers:
+      made = Counter(map(provenance.told, self.done))
+      told = "; ".join(f"{n} of {code}" for code, n in made.items())
+      out.append(
+        f"Marked *, of another version of the code: {', '.join(strangers)} "
+        f"(results: {told})."
+      )
+    return out
+
+  def notes(self) -> list[str]:
+    """Sentences on how far it is, what it lacks, and which code made it."""
+    out = [f"{len(self.done)} of {len(self.cells)} cells are done."]
+    out += [*self.lacks(), *self.damaged]
+    made = {provenance.told(r) for r in self.done}
+    if len(made) == 1 and not provenance.is_ours(self.done[0]):
+      here = provenance.told(
+        {"versions": provenance.versions(), "commit": provenance.commit()}
+      )
+      out.append(
+        f"All results are of another version of the code, {made.pop()}; the "
+        f"code at hand is {here}."
+      )
+    return out
+
+  def marked(self, table: Table) -> Table:
+    """The table, whose rows of runs say what their results lack."""
+    if not table.measured:
+      return table
+    total = Counter(name for name, _ in self.cells)
+    done = Counter(r["run"] for r in self.done)
+    strange = {name.rpartition("/")[0] for name in self.strangers()}
+    rows = []
+    for first, *rest in table.rows:
+      label = first
+      if first in total and done[first] < total[first]:
+        label = f"{label} ({done[first]} of {total[first]} seeds)"
+      if first in strange:
+        label = f"{label} *"
+      rows.append((label, *rest))
+    notes = [*table.notes, *self.lacks()]
+    return dataclasses.replace(table, rows=rows, notes=notes)
+
+  def seconds(self) -> float | None:
+    """What a cell takes, by those that are done."""
+    spent = [r["seconds"] for r in self.done]
+    return statistics.median(spent) if spent else None
+
+
+def path(folder: pathlib.Path, run: str, seed: int) -> pathlib.Path:
+  """Of a cell's result."""
+  return folder / run / f"{seed}.json"
+
+
+def read(folder: pathlib.Path) -> Results:
+  """The results in a folder, or in `results/` of a sweep's workdir.
+
+  Raises:
+    UserError: there is no sweep.
+  """
+  place = (
+    folder / "results" if (folder / "results" / SWEEP).exists() else folder
+  )
+  if not (place / SWEEP).exists():
+    raise UserError(
+      f"there is no sweep in {folder} (no {SWEEP}); `amtml sweep` writes one"
+    )
+  what, fix = "the sweep", "the same `amtml sweep` writes it again"
+  header = files.read_json(place / SWEEP, what, fix)
+  wrong = checks.wrong(header, _HEADER, "")
+  if not wrong and header["format"] != FORMAT:
+    wrong = f"format={header['format']}, and this version reads {FORMAT}"
+  checks.check(
+    wrong is None, f"{what} {place / SWEEP} cannot be read: {wrong}; {fix}"
+  )
+  cells, damaged = {}, []
+  for name, seed in header["cells"]:
+    try:
+      cells[name, seed] = _result(place, name, seed)
+    except UserError as error:
+      cells[name, seed] = None
+      damaged.append(f"{error}.")
+  return Results(place, header, cells, damaged)
+
+
+def _result(
+  folder: pathlib.Path, name: str, seed: int
+) -> dict[str, Any] | None:
+  """A cell's result, None where there is none.
+
+  Raises:
+    UserError: it is damaged.
+  """
+  file = path(folder, name, seed)
+  if not file.exists():
+    return None
+  what, fix = "the result", "the same `amtml sweep` writes it again"
+  result = files.read_json(file, what, fix)
+  wrong = checks.wrong(result, _RESULT, "")
+  if not wrong and (result["run"], result["seed"]) != (name, seed):
+    wrong = f"it is of {result['run']}/{result['seed']}"
+  checks.check(wrong is None, f"{what} {file} is damaged: {wrong}; {fix}")
+  return result
+
+
+def changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+  """The first value of two configs that differs and matters; None without.
+
+  What an older version did not know yet is no difference.
+  """
+  was, is_ = metrics.flat(before), metrics.flat(files.plain(now))
+  for key, value in is_.items():
+    name = key.replace("/", ".")
+    if key in was and was[key] != value and name not in FREE:
+      return f"{name}={checks.shown(was[key])}, not {checks.shown(value)}"
+  return None
+
+
+def curve(
+  workdir: pathlib.Path, student: int | None = None
+) -> list[dict[str, Any]]:
+  """What a report draws of a run's log, every evaluation a line.
+
+  Args:
+    workdir: of the run.
+    student: its place among several; what the log tells of all is their mean.
+  """
+  kept = ("epoch", "train/loss", "train/weights_entropy")
+  lines = metrics.read(workdir)
+  if student is not None:
+    every = (line["validation/seeds"][student] for line in lines)
+    own = (metrics.flat(one, "validation/") for one in every)
+    lines = [a | b for a, b in zip(lines, own, strict=True)]
+  return [{k: v for k, v in line.items() if _drawn(k, kept)} for line in lines]
+
+
+def _drawn(key: str, kept: Sequence[str]) -> bool:
+  student = key.startswith("validation/student/")
+  return key in kept or student or key.startswith("train/weight/")

@@ -1,0 +1,25 @@
+"""What the experiments start from: a data set, its networks, a length."""
+
+from ml_collections import ConfigDict
+
+from amtml_jax.configs import digits, fashion_mnist
+
+NAMES = ("digits", "fashion_mnist")
+
+
+def base(data: str) -> ConfigDict:
+  """The config of a data set, at a size that two CPU cores finish.
+
+  Fashion-MNIST's teachers see all training images, its students 1,000 of every
+  class. 16 views of an image, of which the teachers are heard once for all.
+  """
+  if data == "digits":
+    c = digits.get_config()
+    c.data.views = 16
+    return c
+  if data != "fashion_mnist":
+    raise ValueError(f"data is one of {', '.join(NAMES)}, not {data}")
+  c = fashion_mnist.get_config()
+  c.data.labels_per_class = 1000
+  c.epochs = 20
+  return c

@@ -1,0 +1,105 @@
+"""What the experiments' tables are made of, against numbers made elsewhere."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from amtml_jax import experiment, loading
+from amtml_jax.methods import METHODS
+from experiments import comparison, macs
+
+
+def cells(values):
+  return [
+    {
+      "seed": seed,
+      "result": {"student": {"test_accuracy": v, "test_agreement": 0.5}},
+    }
+    for seed, v in values.items()
+  ]
+
+
+def test_mean_and_standard_deviation_by_hand():
+  # mean (90 + 92 + 97) / 3 = 93, deviations -3, -1, 4: 26 / 2 = 13, root 3.61
+  own = comparison.accuracy(cells({0: 0.90, 1: 0.92, 2: 0.97}))
+  assert comparison.shown(own) == "93.00 ± 3.61"
+  assert comparison.shown({3: 90.0}) == "90.00"
+  assert comparison.shown({}) is None
+
+
+def test_the_paired_difference_by_hand():
+  # Differences 1, 2, 3 of the common seeds: t = 2 / (1 / sqrt 3) = 3.464, and
+  # with 2 degrees of freedom p = 1 - t / sqrt(2 + t²) = 1 - 3.464 / sqrt 14.
+  own, beside = {0: 91.0, 1: 92.0, 2: 94.0, 9: 0.0}, {2: 91.0, 1: 90.0, 0: 90.0}
+  assert comparison.difference(own, beside) == ("+2.00", "0.074")
+  assert comparison.difference({0: 91.0}, {0: 90.0}) == ("+1.00", None)
+  assert comparison.difference(beside, beside) == ("+0.00", None)
+  assert comparison.difference({0: 1.0}, {1: 1.0}) == (None, None)
+
+
+def test_a_table_of_what_is_there():
+  results = {
+    "even": cells({0: 0.9, 1: 0.8}),
+    "mine": cells({1: 0.85}),
+    "none": [],
+  }
+  made = comparison.table("x", results, "even")
+  assert made.wrong() is None
+  assert made.rows == [
+    ("even", "85.00 ± 7.07", None, None, None, "50.00 ± 0.00", None),
+    ("mine", "85.00", "+5.00", None, None, "50.00", None),
+    ("none", None, None, None, None, None, None),
+  ]
+  assert made.bars["test accuracy"]["mine"] == (85.0, 0.0)
+
+
+def test_multiply_accumulates_by_hand():
+  def function(x, kernel, w):
+    x = jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      (2, 2),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      feature_group_count=2,
+    )
+    product = jax.jit(lambda x: jnp.tanh(x @ w))
+    x = jnp.mean(x, (1, 2))
+    return jax.lax.scan(lambda x, _: (product(x), None), x, length=3)[0]
+
+  shapes = [
+    jax.ShapeDtypeStruct(shape, jnp.float32)
+    for shape in ((1, 6, 6, 4), (3, 3, 2, 8), (8, 8))
+  ]
+  # 3x3 of 8 channels, each 3·3·(4/2) products; then 8 x 8, three times.
+  assert macs.of_function(function, *shapes) == 9 * 8 * 18 + 3 * 8 * 8
+
+
+def test_multiply_accumulates_as_they_are_published():
+  # He et al.'s ResNet-20 on CIFAR: 40.55 M without its shortcuts' projections
+  # (option A), as ptflops and the tables of many repositories have it.
+  found = macs.of_network("resnet20", 10, (32, 32, 3))
+  assert found["macs"] == pytest.approx(40.55e6, rel=1e-3)
+  own = macs.of_network("mlp_small", 10, (8, 8, 1))
+  assert own["macs"] == 64 * 64 + 64 * 64 + 64 * 10
+  assert own["bytes"] == 4 * own["parameters"]
+
+
+@pytest.mark.parametrize("name", loading.experiments())
+def test_an_experiment_has_cells_and_tabulates_nothing_yet(name):
+  found = experiment.load(name)
+  made = found.cells(found.base)
+  assert len(made) == len(found.runs) * max(len(found.seeds), 1)
+  for table in found.module.tabulate({run: [] for run, _ in found.runs}):
+    assert table.wrong() is None
+  assert f"--experiment={name} " in found.module.__doc__
+
+
+def test_every_method_is_compared_and_ones_own_joins_by_its_path():
+  names = [run for run, _ in experiment.load("compare_methods").runs]
+  assert sorted(names) == sorted(METHODS)
+  path = "amtml_jax.adapters.confidence"
+  found = experiment.load(f"compare_methods:also={path}")
+  own = {c.run: c.settings for c in found.cells(found.base)}[path]
+  assert own.adapter.name == path
+  assert own.method == "avgmkd"
