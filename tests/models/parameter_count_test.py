@@ -99,6 +99,24 @@ COUNTS_100 = {
   "wrn16_2": 703_284,
   "wrn40_2": 2_255_156,
 }
+# Rows and channels of each feature of a 32×32 image, the stem first if there is
+# one, from the papers' tables with the stems of the small forms.
+MAPS = {
+  "alexnet": "8:64 4:192 2:256",
+  "densenet121": "32:64 32:256 16:512 8:1024 4:1024",
+  "densenet_bc_100_12": "32:24 32:216 16:300 8:342",
+  "dpn26": "32:64 32:304 16:608 8:1096 4:2432",
+  "googlenet": "32:192 32:480 16:832 8:1024",
+  "mobilenetv2": "32:32 32:24 16:32 8:96 4:1280",
+  "preact_resnet50": "32:64 32:256 16:512 8:1024 4:2048",
+  "resnet18": "32:64 32:64 16:128 8:256 4:512",
+  "resnet32x4": "32:32 32:64 16:128 8:256",
+  "resnet50_imagenet": "8:64 8:256 4:512 2:1024 1:2048",
+  "resnext29_2x64d": "32:64 32:256 16:512 8:1024",
+  "shufflenetv2": "32:24 16:116 8:232 4:1024",
+  "vgg16": "32:64 16:128 8:256 4:512 2:512",
+  "wrn28_4": "32:16 32:64 16:128 8:256",
+}
 COUNTS_1000 = {
   "resnet18_imagenet": 11_689_512,
   "resnet34_imagenet": 21_797_672,
@@ -116,6 +134,13 @@ def test_ten_classes(name):
 def test_features_are_named_maps_in_order_of_depth(name):
   output, _ = by_name(name, 10, COLOUR)
   check_output(output, COLOUR, 10)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_the_sizes_and_widths_of_features(name):
+  output, _ = by_name(name, 10, COLOUR)
+  found = " ".join(f"{f.shape[1]}:{f.shape[3]}" for f in output.features)
+  assert found == MAPS[name]
 
 
 @pytest.mark.parametrize("name", COUNTS_100)
