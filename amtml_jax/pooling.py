@@ -1,10 +1,23 @@
-"""Feature maps pooled: to another's size, or to one number a channel."""
+"""Pooling of feature maps: to half, to another's size, to one number."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def halved(x: jax.Array, pool: Callable[..., jax.Array]) -> jax.Array:
+  """2×2 pooling that stops at one pixel: (N, ⌊H/2⌋ or 1, ⌊W/2⌋ or 1, C).
+
+  Args:
+    x: `(N, H, W, C)`.
+    pool: `nn.max_pool` or `nn.avg_pool`.
+  """
+  window = tuple(min(2, size) for size in x.shape[1:3])
+  return pool(x, window, strides=window)
 
 
 def windows(size: int, out: int) -> np.ndarray:

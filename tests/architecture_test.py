@@ -16,7 +16,7 @@ LAYERS = (
   ("files", "kept", "lock"),
   ("plugins", "parallel", "metrics", "progress", "interrupt", "profile"),
   ("defaults", "pooling", "pairwise", "dropout", "conv_norm"),
-  ("triples", "near_legs", "repeated", "network"),
+  ("triples", "near_legs", "repeated", "network", "classify"),
   ("runs",),
   ("config",),
   ("data.checked",),

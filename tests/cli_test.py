@@ -119,7 +119,7 @@ WRONG = {
   ),
   "a model that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.student=vgg"],
-    "no model called 'vgg'; known: cnn, lenet5",
+    "no model called 'vgg'; known: alexnet, cnn,",
   ),
   "an adapter that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.adapter.name=x"],

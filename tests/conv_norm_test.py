@@ -30,6 +30,14 @@ def test_a_pair_by_hand():
   assert stats == {}
 
 
+def test_a_bias_before_the_norm_by_hand():
+  conv = {**PAIR["conv"], "bias": np.array([0.5, 2.0], np.float32)}
+  pair = {**PAIR, "conv": conv}
+  params, _ = fold({"a": pair}, {"a": STATS}, np.float32)
+  # 5 + (0.5 - 1)·4/2 and 0.5 + (2 + 2)·(-1)/1.
+  np.testing.assert_array_equal(params["a"]["conv"]["bias"], [4.0, -3.5])
+
+
 def test_what_is_no_pair_stays():
   # A batch norm before its convolution, and one that stands alone.
   before = {"norm1": PAIR["norm"], "conv1": PAIR["conv"]}

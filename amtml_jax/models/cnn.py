@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from amtml_jax import types
+from amtml_jax.pooling import halved
 from amtml_jax.precision import at_least_float32
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -74,8 +75,7 @@ class Model(nn.Module):
       x = nn.relu(conv(x))
       conv = nn.Conv(second, (size, size), **kind, name=f"{name}2")
       x = nn.relu(conv(x))
-      window = tuple(min(2, pixels) for pixels in x.shape[1:3])
-      x = nn.max_pool(x, window, strides=window)
+      x = halved(x, nn.max_pool)
       features.append(x)
     x = x.reshape(x.shape[0], -1)
     for i, units in enumerate(self.hidden, start=1):

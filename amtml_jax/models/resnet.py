@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from amtml_jax import types
-from amtml_jax.conv_norm import HE_NORMAL, ConvNorm
+from amtml_jax.classify import classify
+from amtml_jax.conv_norm import ConvNorm, kind_of
 from amtml_jax.errors import UserError
-from amtml_jax.precision import at_least_float32
 from amtml_jax.repeated import repeated
 
 WIDTHS = (16, 32, 64)
@@ -53,13 +53,7 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps (N, H, W, channels) to (N, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
-    conv = functools.partial(
-      ConvNorm,
-      dtype=self.dtype,
-      param_dtype=self.param_dtype,
-      axis=self.axis,
-      folded=self.folded,
-    )
+    conv = functools.partial(ConvNorm, **kind_of(self))
     y = nn.relu(conv(self.width, self.stride, name="first")(x, train=train))
     y = conv(self.width, name="second")(y, train=train)
     return nn.relu(shortcut(x, self.width, self.stride) + y)
@@ -104,12 +98,7 @@ class Model(nn.Module):
     blocks, rest = divmod(self.depth - 2, 6)
     if rest or blocks < 1:
       raise UserError(f"the depth of a ResNet is 6n + 2, not {self.depth}")
-    kind = {
-      "dtype": self.dtype,
-      "param_dtype": self.param_dtype,
-      "axis": self.axis,
-      "folded": self.folded,
-    }
+    kind = kind_of(self)
     x = x.astype(self.dtype)
     x = nn.relu(ConvNorm(self.widths[0], **kind, name="stem")(x, train=train))
     features, build = [x], repeated(Block, self)
@@ -119,16 +108,7 @@ class Model(nn.Module):
         name = f"stage{stage}_block{block}"
         x = build(width, stride, **kind, name=name)(x, train=train)
       features.append(x)
-    logits = nn.Dense(
-      self.num_classes,
-      dtype=self.dtype,
-      param_dtype=self.param_dtype,
-      kernel_init=HE_NORMAL,
-      name="head",
-    )(x.mean((1, 2)))
-    names = ("stem", *(f"stage{i}" for i in range(1, len(features))))
-    (logits,) = at_least_float32(logits)
-    return types.ModelOutput(logits, tuple(features), names)
+    return classify(self, features)
 
 
 VARIANTS: dict[str, Callable[..., Model]] = {

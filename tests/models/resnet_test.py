@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amtml_jax import conv_norm
+from amtml_jax import conv_norm, network
 from amtml_jax.errors import UserError
 from amtml_jax.models import resnet
 
@@ -87,3 +87,16 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused():
   model = resnet.Model(10, depth=18)
   with pytest.raises(UserError, match="6n"):
     jax.eval_shape(model.init, jax.random.key(0), IMAGE)
+
+
+def test_the_deepest_traces_five_blocks_of_its_54(monkeypatch):
+  traced, plain = [], resnet.shortcut
+
+  def counted(x, width, stride):
+    traced.append((width, stride))
+    return plain(x, width, stride)
+
+  monkeypatch.setattr(resnet, "shortcut", counted)
+  # A size of its own: what was traced before is found again.
+  network.build("resnet110", 3, (0.0,), (1.0,)).shapes((9, 7, 1))
+  assert sorted(traced) == [(16, 1), (32, 1), (32, 2), (64, 1), (64, 2)]
