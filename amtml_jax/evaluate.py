@@ -76,6 +76,12 @@ def batch_sums(
   if objective.teachers:
     same = chosen[STUDENT] == chosen[UNIFORM]
     sums[STUDENT]["agreement"] = jnp.sum(batch.mask * same)
+    names = [f"teachers.{t.name}" for t in objective.teachers]
+    right = jnp.stack([chosen[n] == batch.label for n in names], axis=1)
+    sums["some_teacher_right"] = jnp.sum(batch.mask * jnp.any(right, axis=1))
+    if ADAPTIVE in chosen:
+      heard = jnp.sum(jnp.exp(log_weights) * right, axis=1)
+      sums["weight_on_right"] = jnp.sum(batch.mask * heard)
   return {**sums, "count": jnp.sum(batch.mask)}
 
 
@@ -166,9 +172,11 @@ class Evaluator:
 
     By name accuracy, cross-entropy and expected calibration error; of the
     student also its agreement, the share of images of which it says the same
-    class as the uniform ensemble. The teachers are asked once: what they say of
-    a split stays on the devices. Of several students it is their mean, with a
-    list of each under `SEEDS`.
+    class as the uniform ensemble. `some_teacher_right` is the share of images
+    that a perfect choice of teacher would get right, `weight_on_right` the mean
+    weight of the teachers that are. The teachers are asked once: what they say
+    of a split stays on the devices. Of several students it is their mean, with
+    a list of each under `SEEDS`.
 
     Args:
       variables: the student's, the adapter's parameters, the teachers'.

@@ -10,6 +10,7 @@ and where they are needed
 
     def get_runs(text):        # instead of RUNS; pairs may stand for a dict
     TEACH = False              # its cells use no teachers
+    def teach(run, settings, workdir, view):  # the folder of a run's ensemble
     def run(settings, workdir, view):  # a cell's result, instead of training
     def draw(results):         # -> {title: a figure of matplotlib's}
 

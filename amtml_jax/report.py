@@ -60,8 +60,9 @@ def summarize(
         if who in results
       },
     }
-    weights = ("weights", "weights_entropy")
-    return out | {n: results[n] for n in weights if n in results}
+    more = ("weights", "weights_entropy", "weight_on_right")
+    more += ("some_teacher_right",)
+    return out | {n: results[n] for n in more if n in results}
 
   validation = training.at.validation
   summary = {

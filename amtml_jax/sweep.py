@@ -103,10 +103,12 @@ class Sweep:
         f"cells, 0 to {count - 1}",
       )
       self._chosen = self._chosen[index : index + 1]
+    self._own_teach = getattr(experiment.module, "teach", None)
     self._teaches = getattr(experiment.module, "TEACH", True)
     alike = {c.run: c.settings for c in self.cells}  # but for their seeds
     self._pools = {run: self._pool(own) for run, own in alike.items()}
     self._taught: set[tuple[str, ...]] = set()
+    self._ensembles: dict[str, Any] = {}  # of the experiment's own teaching
     self._one_network_a_name()
     others = self._before()
     header = {
@@ -134,7 +136,8 @@ class Sweep:
   def _pool(self, settings: ConfigDict) -> str | None:
     """Where a run's teachers are taught; None where none are taught here."""
     run = config.resolve(settings)
-    own = self._teaches and run.needs_teachers and not run.ensemble
+    own = self._teaches and not self._own_teach
+    own = own and run.needs_teachers and not run.ensemble
     return pool(settings, self._base) if own else None
 
   def _one_network_a_name(self) -> None:
@@ -233,7 +236,7 @@ class Sweep:
       if self._own_run is None:
         result = commands.run(settings, folder, self._view)
       else:
-        result = self._own(self._own_run, settings, folder)
+        result = self._own(self._own_run, settings, folder, self._view)
       seconds = _seconds(result, time.monotonic() - start) / len(cells)
       every = result.pop("seeds", None)
       for k, cell in enumerate(cells):
@@ -259,12 +262,10 @@ class Sweep:
           },
         )
 
-  def _own(
-    self, run: Any, settings: ConfigDict, folder: pathlib.Path
-  ) -> dict[str, Any]:
-    """What the experiment's own function makes of a cell."""
+  def _own(self, function: Any, *args: Any) -> Any:
+    """What a function of the experiment's file gives."""
     try:
-      return run(settings, folder, self._view)
+      return function(*args)
     except Stop:
       raise
     except Exception as error:
@@ -274,7 +275,15 @@ class Sweep:
   def _with_teachers(self, cell: Cell) -> ConfigDict:
     """The cell's config under teachers that are there."""
     settings = cell.settings.copy_and_resolve_references()
-    if self._pools[cell.run] is not None:
+    if self._own_teach and config.resolve(settings).needs_teachers:
+      if cell.run not in self._ensembles:
+        place = self._workdir / "taught"
+        with lock.turn(place, self._view.say):
+          self._ensembles[cell.run] = self._own(
+            *(self._own_teach, cell.run, settings, place, self._view)
+          )
+      settings.ensemble = str(self._ensembles[cell.run])
+    elif self._pools[cell.run] is not None:
       place = self._workdir / self._pools[cell.run]
       key = (self._pools[cell.run], *settings.teachers)
       if key not in self._taught:

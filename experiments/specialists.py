@@ -1,0 +1,114 @@
+"""Where listening pays: teachers that each know some classes best.
+
+    amtml sweep --experiment=specialists --workdir=runs/specialists
+    amtml report runs/specialists
+
+Teacher t sees all images of its own classes and a share 1 - s of the others, by
+skew s; the student is a small dense net on all of the digits' training split
+(`:data=fashion_mnist`: 5,000 images, 500 a class), seeds 0 to 4.
+`:skews=0.97` runs fewer skews, with a + between them.
+"""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from amtml_jax import commands, ensemble, network
+from amtml_jax.defaults import arguments
+from amtml_jax.experiments import bases, comparison
+from amtml_jax.progress import View
+from amtml_jax.tables import Table
+
+SEEDS = range(5)
+METHODS = (
+  *("alone", "okd", "avgmkd", "ebkd", "camkd"),
+  *("amtml_weights", "amtml", "amtml_mix", "gate"),
+)
+GROUPS = {
+  "digits": ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9)),
+  "idx": ((0, 2, 4, 6), (1, 3, 8), (5, 7, 9)),  # Fashion-MNIST
+}
+
+
+def _read(text: str) -> dict:
+  return arguments(text, data="digits", skews="0+0.5+0.9+0.97+1")
+
+
+def get_config(text: str = "") -> ConfigDict:
+  """The base; `text` is what follows the colon of --experiment."""
+  c = bases.base(_read(text)["data"])
+  c.student = "mlp_small"
+  c.teachers = ("a=cnn", "b=cnn", "c=cnn")
+  c.data.views = 16
+  c.epochs = 40
+  c.optimizer.learning_rate = 0.05
+  if c.data.source == "idx":
+    c.data.labels_per_class = 500
+    c.teachers = ("a=lenet5", "b=lenet5", "c=lenet5")
+    c.teacher.epochs = 5
+  return c
+
+
+def get_runs(text: str = "") -> dict[str, dict]:
+  """Methods × skews; the student alone knows no skew."""
+  runs = {"alone": {"method": "alone"}}
+  for skew in _read(text)["skews"].split("+"):
+    runs |= {f"{m} {skew}": {"method": m} for m in METHODS[1:]}
+  return runs
+
+
+def teach(
+  run: str, settings: ConfigDict, workdir: pathlib.Path, view: View
+) -> pathlib.Path:
+  """The ensemble of a run's skew: every teacher on its own part of the data."""
+  skew, whole = run.split()[1], settings.data.source
+  folder, taught = workdir / skew, []
+  for spec, own in zip(settings.teachers, GROUPS[whole], strict=True):
+    alone = settings.copy_and_resolve_references()
+    alone.teachers, alone.data.views = (spec,), 0
+    alone.data.source = "amtml_jax.experiments.skewed"
+    alone.data.name = f"{whole}/{'+'.join(map(str, own))}/{skew}"
+    alone.data.labels_per_class = 0
+    name = network.split_name(spec)[0]
+    taught.append(commands.teach(alone, folder / name, view))
+  ensemble.save(
+    folder / "ensemble",
+    tuple(one.teachers[0] for one in taught),
+    tuple(one.variables[0] for one in taught),
+  )
+  return folder / "ensemble"
+
+
+def tabulate(results: comparison.Results) -> list[Table]:
+  """A table of methods a skew, and what the teachers and weights are worth."""
+  skews = list(dict.fromkeys(run.split()[1] for run in results if " " in run))
+  tables, rows = [], []
+  for skew in skews:
+    own = {m: results.get(f"{m} {skew}", ()) for m in METHODS[1:]}
+    own = {"alone": results["alone"], **own}
+    tables.append(comparison.table(f"Skew {skew}", own, "avgmkd"))
+    for method, cells in own.items():
+      if method != "alone":
+        rows.append((f"{method} {skew}", *_listening(cells)))
+  note = (
+    "In percent, on the test split. Oracle: a right teacher whenever there is "
+    "one. Way: how much of the way from the even mixture's accuracy to the "
+    "oracle's the learned mixture covers."
+  )
+  columns = ("run", "even", "mixture", "oracle", "way", "weight on right")
+  return [*tables, Table("Who is heard", columns, rows, (note,))]
+
+
+def _listening(cells: comparison.Cells) -> tuple:
+  even, mixture = (
+    comparison.scores(cells, "ensemble", which, "test_accuracy")
+    for which in ("uniform", "adaptive")
+  )
+  oracle = comparison.scores(cells, "some_teacher_right")
+  way = {
+    seed: 100 * (mixture[seed] - even[seed]) / (oracle[seed] - even[seed])
+    for seed in mixture
+    if oracle[seed] > even[seed]
+  }
+  right = comparison.scores(cells, "weight_on_right")
+  return tuple(map(comparison.shown, (even, mixture, oracle, way, right)))
