@@ -1,11 +1,11 @@
 """Builds TFDS sets as array_record without TensorFlow (`amtml prepare NAME`).
 
-The builders are TFDS's own: features, versions, keys and recorded checksums.
-Only what needs TensorFlow is replaced, unpacking and PNG encoding, so plain
-`tfds.data_source(NAME, data_dir=FOLDER)` reads the result, in the order of the
-official build. SVHN comes without its `extra` split (1.3 GB; the paper does
-not use it). TFDS writes into a folder of another name and renames it at the
-end, so what was interrupted is never taken for finished.
+The builders are TFDS's own (Tiny-ImageNet's is ours): features, versions, keys,
+recorded checksums. Only what needs TensorFlow is replaced, unpacking and PNG
+encoding, so plain `tfds.data_source(NAME, data_dir=FOLDER)` reads the result,
+in the order of the official build. SVHN comes without its `extra` split (1.3
+GB; the paper does not use it). TFDS writes into a folder of another name and
+renames it at the end, so what was interrupted is never taken for finished.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from amtml_jax.data import idx, tfds
+from amtml_jax.data import idx, tfds, tiny_imagenet
 from amtml_jax.errors import UserError
 
 # When Fashion-MNIST's publisher packed its files: part of their gzip headers.
@@ -83,7 +83,7 @@ def prepare(name: str, *, folder: str, manual_dir: str = "") -> None:
 
 
 def recorded(builder: Any) -> dict[str, str]:
-  """The sha256 of every archive of a set, by its file name."""
+  """The sha256 of every archive of a set by its name; "": any will do."""
   infos = builder.url_infos
   return {
     infos[url].filename: infos[url].checksum for url in builder.urls().values()
@@ -98,6 +98,8 @@ def fetch(builder: Any, target: pathlib.Path) -> None:
   """
   from tqdm import tqdm
 
+  if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+    raise UserError(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)
   target.mkdir(parents=True, exist_ok=True)
   digests = recorded(builder)
   for url in builder.urls().values():
@@ -135,7 +137,7 @@ def stage(builder: Any, source: pathlib.Path, target: pathlib.Path) -> None:
     if not path.is_file():
       raise UserError(f"{builder.name} needs {name}; there is none in {source}")
     found = _digest(path)
-    if found == digest:
+    if digest in ("", found):
       (target / name).symlink_to(path.absolute())
       continue
     rebuilt = publisher_gzip(path)
@@ -267,7 +269,8 @@ def builders() -> dict[str, Any]:
         name = f"{split}_{i:06d}"
         yield i, {"id": name, "image": _png(image), "label": int(label)}
 
-  known = (Cifar10, Cifar100, SvhnCropped, FashionMnist)
+  ours = tiny_imagenet.builder()
+  known = (Cifar10, Cifar100, SvhnCropped, ours, FashionMnist)
   return {builder.name: builder for builder in known}
 
 

@@ -19,6 +19,8 @@ from amtml_jax.errors import UserError
 from amtml_jax.types import Dataset
 
 ALIASES = {"svhn": "svhn_cropped"}
+# Prepared by a builder of ours: TFDS finds the folder, but not what makes it.
+OURS = ("tiny_imagenet",)
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -115,6 +117,13 @@ def opened(name: str, folder: str) -> Any:
     root = os.path.expanduser(folder) or None
     builder = tfds.builder(name, data_dir=root)
   except tfds.core.registered.DatasetNotFoundError:
+    ours = name.partition(":")[0]
+    if ours in OURS:
+      raise UserError(
+        f"{name} is not prepared in {folder or 'the default folder of TFDS'}; "
+        f"run: amtml prepare {ours} --manual_dir=ARCHIVES (or set "
+        "--config.data.folder to where it is)"
+      ) from None
     raise UserError(f"TFDS knows no set {name!r}; see its catalogue") from None
   except (ValueError, AssertionError) as error:  # a config, a version
     reason = str(error).splitlines()[0]
