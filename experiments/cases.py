@@ -87,7 +87,7 @@ def drawn(images: list[dict[str, Any]]) -> Any:
 
   columns = 1 + len(images[0]["teachers"])
   figure = Figure(
-    figsize=(charts.WIDTH, 1.15 * len(images)), layout="constrained"
+    figsize=(charts.WIDTH, 1.3 * len(images)), layout="constrained"
   )
   grid = figure.subplots(len(images), columns, squeeze=False)
   for line, image in zip(grid, images, strict=True):
@@ -100,7 +100,7 @@ def drawn(images: list[dict[str, Any]]) -> Any:
       interpolation="none",  # the browser shows its pixels as they are
     )
     line[0].set_axis_off()
-    line[0].set_title(image["class"], fontsize=8)
+    line[0].set_title(image["class"], fontsize=10)
     for axes, teacher in zip(line[1:], image["teachers"], strict=True):
       target = teacher["soft_target"]
       colours = [charts.COLOURS[0]] * len(target)
@@ -108,6 +108,6 @@ def drawn(images: list[dict[str, Any]]) -> Any:
       axes.bar(range(len(target)), target, color=colours)
       axes.set_ylim(0, 1)
       axes.set_xticks([])
-      axes.set_yticks([0, 1], ["0", "1"], fontsize=7)
-      axes.set_title(f"{teacher['name']} {teacher['weight']:.2f}", fontsize=8)
+      axes.set_yticks([0, 1], ["0", "1"], fontsize=8)
+      axes.set_title(f"{teacher['name']}\n{teacher['weight']:.2f}", fontsize=10)
   return figure
