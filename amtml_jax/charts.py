@@ -43,7 +43,7 @@ def there() -> bool:
     return False
 
 
-def _in_our_look(draw: Callable[..., Any]) -> Callable[..., Any]:
+def in_our_look(draw: Callable[..., Any]) -> Callable[..., Any]:
   """Draws in the page's colours: texts take theirs when they are made."""
 
   @functools.wraps(draw)
@@ -105,7 +105,7 @@ def _shown(text: str) -> str:
   return text if len(text) <= 24 else f"{text[:22]}..."
 
 
-@_in_our_look
+@in_our_look
 def bars(
   groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str
 ) -> Any:
@@ -144,7 +144,7 @@ def bars(
   return figure
 
 
-@_in_our_look
+@in_our_look
 def curves(lines: Mapping[str, Band], unit: str) -> Any:
   """Means over seeds by epoch, with the band from the least to the most.
 
@@ -166,7 +166,7 @@ def curves(lines: Mapping[str, Band], unit: str) -> Any:
   return figure
 
 
-@_in_our_look
+@in_our_look
 def weights(rows: Mapping[str, Mapping[str, float]]) -> Any:
   """The teachers' mean weights, end to end, a bar a run."""
   teachers = list(dict.fromkeys(t for row in rows.values() for t in row))

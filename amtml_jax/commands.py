@@ -257,10 +257,14 @@ def distill(
 
 
 @_alone
-def evaluate(
+def restored(
   settings: ConfigDict, workdir: pathlib.Path, view: View
-) -> dict[str, Any]:
-  """Evaluates a finished run on the test split again."""
+) -> Training:
+  """A finished run, as its last checkpoint has it.
+
+  Raises:
+    UserError: there is none in the workdir, or it is not finished.
+  """
   run = config.resolve(settings)
   if not (workdir / workdirs.CONFIG).exists():
     raise UserError(
@@ -275,6 +279,15 @@ def evaluate(
       f"the run in --workdir={workdir} stands at step {training.at.step} of "
       f"{plan.steps}; finish it with `amtml distill`"
     )
+  return training
+
+
+@_alone
+def evaluate(
+  settings: ConfigDict, workdir: pathlib.Path, view: View
+) -> dict[str, Any]:
+  """Evaluates a finished run on the test split again."""
+  training = restored(settings, workdir, view)
   return report.summarize(training, workdir, settings)
 
 

@@ -154,6 +154,7 @@ class Pieces:
     self.compiled[name] = {
       "compile_seconds": seconds,
       "temp_mb": memory.temp_size_in_bytes / 2**20 if memory else None,
+      "held_mb": _held(memory) / 2**20 if memory else None,
       # As XLA counts them: the body of a loop once.
       "flops": cost.get("flops"),
       "bytes": cost.get("bytes accessed"),
@@ -273,3 +274,13 @@ class Pieces:
       training = Training(self.plan, pathlib.Path(folder), view)
       training.run(Turns(loop, bare, self.plan.epoch))
     return loop
+
+
+def _held(memory: Any) -> int:
+  """Bytes that a program holds while it runs, as XLA plans them.
+
+  What it is given, gives and needs between; what it is given to write its
+  results into counts once.
+  """
+  given = memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return given - memory.alias_size_in_bytes + memory.temp_size_in_bytes

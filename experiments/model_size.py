@@ -40,12 +40,17 @@ def get_runs(text: str = "") -> dict[str, dict]:
   return {name: {"student": name} for name in (LARGE if paper else SMALL)}
 
 
+def images(settings: ConfigDict) -> tuple[tuple[int, int, int], int]:
+  """The shape of a config's images, and how many classes they have."""
+  own = settings.data.source == "digits"
+  data = "digits" if own else settings.data.name
+  return SHAPES.get(data, (32, 32, 3)), CLASSES.get(data, 10)
+
+
 def run(settings: ConfigDict, workdir: pathlib.Path, view: View) -> dict:
   """The sizes of a student and of its teachers."""
   del workdir, view
-  own = settings.data.source == "digits"
-  data = "digits" if own else settings.data.name
-  shape, classes = SHAPES.get(data, (32, 32, 3)), CLASSES.get(data, 10)
+  shape, classes = images(settings)
   return {
     "student": macs.of_network(settings.student, classes, shape),
     "teachers": {

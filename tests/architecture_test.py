@@ -34,7 +34,7 @@ LAYERS = (
   ("reachability",),
   ("plan",),
   ("hear", "train"),
-  ("report",),
+  ("report", "listening"),
   ("commands", "experiment", "results", "page"),
   ("sweep", "reporting"),
   ("measure", "synthetic"),
