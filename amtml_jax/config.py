@@ -255,6 +255,22 @@ def _resolved(values: dict[str, Any]) -> Run:
     f"config.seeds={run.seeds} students share what their teachers say of every "
     "view; set config.data.views to how many views an image has",
   )
+  listens = any(
+    getattr(plugins.find("losses", t.plugin), "needs_peers", False)
+    for t in run.terms
+  )
+  check(
+    listens == (run.peers > 1),
+    f"config.peers={run.peers}, and "
+    + ("a" if listens else "no")
+    + " term in config.terms listens to peers; set config.method=dml and "
+    "config.peers of at least 2, or neither",
+  )
+  check(
+    run.seeds == 1 or run.peers == 1,
+    f"config.seeds={run.seeds} and config.peers={run.peers}: a program has "
+    "students of several seeds or peers, not both",
+  )
   check(
     run.students[-1] <= LARGEST,
     f"config.seed={run.seed} leaves no room for config.seeds={run.seeds}",
@@ -289,6 +305,7 @@ def teacher(config: ConfigDict, spec: str) -> Run:
     "ensemble": "",
     "seed": seed,
     "seeds": 1,
+    "peers": 1,
     "epochs": own["epochs"],
     "batch_size": own["batch_size"],
     "optimizer": own["optimizer"],

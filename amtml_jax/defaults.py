@@ -36,6 +36,9 @@ def defaults() -> ConfigDict:
       # K > 1: K students, of the seeds seed to seed + K - 1, train in one
       # program; with teachers, on the data.views that these were heard on.
       seeds=1,
+      # P > 1: P students of one architecture learn from each other (DML), on
+      # the same pictures; the figures are their mean. None: as the method says.
+      peers=placeholder(int),
       method="amtml",  # one of methods.METHODS
       student="resnet20",  # a network of `amtml list`, or label=network
       # Order gives the teachers' indices. label=network where two are alike.
@@ -62,6 +65,7 @@ def defaults() -> ConfigDict:
         distance=placeholder(float),
         attention=placeholder(float),
         mixture=placeholder(float),
+        mutual=placeholder(float),
       ),
       # A term's own settings stand under its name.
       cross_entropy=dict(

@@ -11,6 +11,7 @@ needs otherwise than `PAPER` has it. Whatever a config gives itself wins.
 | `fitnet` | and its middle stage as a hint (Romero et al. 2015), one phase |
 | `at` | and attention maps (Zagoruyko, Komodakis 2017) |
 | `rkd` | and relations between examples (Park et al. 2019) |
+| `dml` | no teachers: students teach each other (Zhang et al. 2018) |
 | `avgmkd` | the teachers' mean: soft targets |
 | `ebkd` | teachers that are sure weigh more (Kwon et al. 2020) |
 | `camkd` | teachers that are right weigh more (Zhang et al. 2022) |
@@ -48,6 +49,7 @@ PAPER: dict[str, Any] = {
   "hint.weighted": False,
   "kd.per_class": False,
   "optimizer.decay_all": False,
+  "peers": 1,
   "student_init_std": 0.0,
 }
 _KD = {"cross_entropy": "rest", "kd": "ratio"}
@@ -82,6 +84,11 @@ _NOTEBOOK = {
 METHODS: dict[str, dict[str, Any]] = {
   "alone": dict(adapter="uniform", terms={"cross_entropy": 1.0}),
   "okd": dict(adapter="single", terms=_KD),
+  "dml": dict(
+    adapter="uniform",
+    terms={"cross_entropy": 1.0, "mutual": 1.0},
+    settings={"peers": 2},
+  ),
   "fitnet": dict(
     adapter="single",
     terms={**_KD, "hint": 1.0},

@@ -46,6 +46,8 @@ class Objective:
     temperature: τ.
     l2: μ.
     axis: of replicas, None where there is one.
+    peers: students that learn from each other; 1 learns alone.
+    hears: whether the others are there; if not, each hears its own echo.
   """
 
   student: Network
@@ -55,6 +57,8 @@ class Objective:
   temperature: float
   l2: float = 0.0
   axis: str | None = None
+  peers: int = 1
+  hears: bool = True
 
   def teach(
     self, variables: tuple[Variables, ...], image: jax.Array
@@ -79,6 +83,7 @@ class Objective:
       labels=labels,
       temperature=self.temperature,
       axis=self.axis,
+      peer_log_probs=self._heard(student.logits),
     )
     if not teachers:
       return DistillInputs(**common)
@@ -96,6 +101,15 @@ class Objective:
       ),
     )
 
+  def _heard(self, logits: jax.Array) -> jax.Array | None:
+    """What all peers say, in a function of peers; None of a lone student."""
+    if self.peers == 1:
+      return None
+    own = jax.lax.stop_gradient(kd.soft_targets(logits, 1.0))
+    if not self.hears:
+      return jnp.broadcast_to(own[None], (self.peers, *own.shape))
+    return parallel.all_peers(own)
+
   def init(
     self, key: jax.Array, image_shape: tuple[int, ...]
   ) -> tuple[dict[str, Any], Any]:
@@ -112,7 +126,8 @@ class Objective:
     adapter = {}
     if teachers:
       adapter = self.adapter.init(keys[1], *zeros, labels).get("params", {})
-    inputs = self.inputs(adapter, *zeros, labels)
+    alone = dataclasses.replace(self, hears=False)
+    inputs = alone.inputs(adapter, *zeros, labels)
     local = inputs.replace(axis=None)
     terms = {
       name: term.init(jax.random.fold_in(keys[2], i), local).get("params", {})
@@ -213,5 +228,7 @@ def build(
   # Only who learns starts anew: the teachers' weights are restored.
   student = dataclasses.replace(student, init_std=run.student_init_std)
   return Objective(
-    student, teachers, adapter, built, run.temperature, run.adapter.l2, axis
+    *(student, teachers, adapter, built, run.temperature, run.adapter.l2),
+    axis=axis,
+    peers=run.peers,
   )

@@ -22,6 +22,8 @@ from amtml_jax.errors import UserError
 
 # The name of the axis of replicas under pmap.
 AXIS = "replicas"
+# The name of the axis of students that learn from each other.
+PEERS = "peers"
 
 Tree = TypeVar("Tree")
 
@@ -37,6 +39,11 @@ def all_rows(x: jax.Array, axis: str | None) -> jax.Array:
   Differentiable: a row's cotangent is the sum over all replicas.
   """
   return x if axis is None else jax.lax.all_gather(x, axis, tiled=True)
+
+
+def all_peers(x: jax.Array) -> jax.Array:
+  """Every peer's value, `(...) -> (P, ...)`, inside a function of peers."""
+  return jax.lax.all_gather(x, PEERS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Plan:
       self.replicas,
       run.batch_size,
       run.data.resident_mb,
-      run.seeds,
+      len(run.students),
     )
     self.taught: Taught | None = None
 
@@ -171,7 +171,7 @@ class Plan:
   def init(self, stage: Stage) -> TrainState:
     """A fresh state that carries the stage's optimizer; of all students."""
     one = functools.partial(self._one, stage)
-    if self.run.seeds == 1:
+    if len(self.run.students) == 1:
       return one(self.run.seed)
     return jax.vmap(one)(jnp.asarray(self.run.students, jnp.int32))
 
@@ -251,11 +251,14 @@ class Plan:
     pad, flip = self.run.data.pad, self.run.data.flip
 
     count, taught = views.count(self.run.data), self.taught
+    peers = self.run.peers > 1
 
     def draw_and_update(current, teachers, shared, fed, epoch):
       (images, kept), (own, said) = shared, fed
       view = epoch % count if count else epoch
-      key = jax.random.fold_in(current.rng, 2)
+      # Peers talk about the same pictures.
+      rng = jax.random.key(self.run.seed) if peers else current.rng
+      key = jax.random.fold_in(rng, 2)
       key = views.key(self.run.data) if count else key
       batch = feed.drawn(images, own, key=key, epoch=view, pad=pad, flip=flip)
       if taught:
@@ -265,6 +268,9 @@ class Plan:
       return update(current, outputs, batch)
 
     every = state.students(
-      draw_and_update, self.run.seeds, (0, None, None, 1, None)
+      draw_and_update,
+      len(self.run.students),
+      (0, None, None, None if peers else 1, None),
+      axis_name=parallel.PEERS if peers else None,
     )
     return self.replicas.lift_steps(every, steps)

@@ -43,7 +43,7 @@ def alone(objective: Objective) -> Objective:
   """One replica's objective: the axis adds sums and gathers, no other path."""
   model = objective.student.model.clone(axis=None)
   student = dataclasses.replace(objective.student, model=model)
-  return dataclasses.replace(objective, student=student, axis=None)
+  return dataclasses.replace(objective, student=student, axis=None, hears=False)
 
 
 def check(

@@ -56,6 +56,7 @@ KINDS = {
   "kd.ratio": SHARE,
   "kd.temperature": POSITIVE,
   "keep": COUNT,
+  "peers": Annotated[int, Range(1, 64)] | None,
   "seeds": Annotated[int, Range(1, 1024)],
   "method": Literal[tuple(METHODS)],
   "parallel": Literal["pmap", "jit"],
@@ -143,6 +144,7 @@ class Run:
 
   seed: int
   seeds: int
+  peers: int
   method: str
   student: str
   teachers: tuple[str, ...]
@@ -177,6 +179,9 @@ class Run:
   @property
   def students(self) -> tuple[int, ...]:
     """The seed of every student that trains in this run."""
+    if self.peers > 1:
+      # Far apart: a cohort of the next seed shares none of them.
+      return tuple((self.seed + (k << 20)) % 2**31 for k in range(self.peers))
     return tuple(range(self.seed, self.seed + self.seeds))
 
   def phases(self) -> tuple[Phase, ...]:

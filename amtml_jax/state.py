@@ -43,7 +43,12 @@ def trainable(params: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
   return {part: params[part] for part in parts}
 
 
-def students(function: Callable[..., Any], count: int, in_axes: Any = 0) -> Any:
+def students(
+  function: Callable[..., Any],
+  count: int,
+  in_axes: Any = 0,
+  axis_name: str | None = None,
+) -> Any:
   """A function of one student's state, for `count` of them together.
 
   Several states are one tree whose leaves have a leading axis; the state of a
@@ -54,8 +59,11 @@ def students(function: Callable[..., Any], count: int, in_axes: Any = 0) -> Any:
     count: of students.
     in_axes: where each argument has its axis of students, None where they
       share it; results have it in front.
+    axis_name: by which they may hear each other; None where none does.
   """
-  return function if count == 1 else jax.vmap(function, in_axes)
+  if count == 1:
+    return function
+  return jax.vmap(function, in_axes, axis_name=axis_name)
 
 
 def init(

@@ -126,6 +126,7 @@ class Sweep:
     found: dict[tuple, list[Cell]] = {}
     for cell in self.cells:
       together = cell.settings.data.views and self._own_run is None
+      together = together and config.resolve(cell.settings).peers == 1
       found.setdefault((cell.run, together or cell.name), []).append(cell)
     return [tuple(cells) for cells in found.values()]
 

@@ -152,7 +152,8 @@ class Training:
     stage = self.plan.stages[number]
     if number != self.at.stage:
       trained = state.trainable(self.state.params, stage.parts)
-      init = state.students(stage.optimizer.init, self.plan.run.seeds)
+      count = len(self.plan.run.students)
+      init = state.students(stage.optimizer.init, count)
       fresh = init(to_host(trained))
       self.state = self.state.replace(opt_state=self.plan.replicas.place(fresh))
       self.at.stage = number
@@ -233,7 +234,7 @@ class Training:
     done = first + count
     self._line.advance(
       done,
-      self.plan.run.batch_size * self.plan.run.seeds,
+      self.plan.run.batch_size * len(self.plan.run.students),
       f"epoch {-(-done // self.plan.epoch)}/{self.plan.run.epochs}",
       f"loss {latest['loss']:.4f}  accuracy {latest['accuracy']:.1%}",
     )

@@ -116,7 +116,7 @@ class ModelOutput(flax.struct.PyTreeNode):
 class DistillInputs(flax.struct.PyTreeNode):
   """What every loss term may look at, for one replica's rows.
 
-  Teachers' outputs carry no gradient. Without teachers the last three arrays
+  Teachers' outputs carry no gradient. Without teachers the next three arrays
   are None and `teachers` is empty.
 
   Attributes:
@@ -126,6 +126,8 @@ class DistillInputs(flax.struct.PyTreeNode):
     log_weights: `(N, m)` from the adapter.
     teacher_log_probs: `(m, N, C)` at temperature 1.
     target_log_probs: `(N, C)`, the integrated soft targets at `temperature`.
+    peer_log_probs: `(P, N, C)` at temperature 1, of all students that learn
+      together, this one among them; no gradient. None where one learns alone.
     temperature: τ.
     axis: the name of the axis of replicas, None where there is none.
   """
@@ -136,5 +138,6 @@ class DistillInputs(flax.struct.PyTreeNode):
   log_weights: jax.Array | None = None
   teacher_log_probs: jax.Array | None = None
   target_log_probs: jax.Array | None = None
+  peer_log_probs: jax.Array | None = None
   temperature: float = flax.struct.field(pytree_node=False, default=1.0)
   axis: str | None = flax.struct.field(pytree_node=False, default=None)

@@ -15,7 +15,7 @@ from amtml_jax.experiments import bases, comparison
 from amtml_jax.tables import Table
 
 METHODS = (
-  *("alone", "okd", "fitnet", "at", "rkd", "avgmkd", "ebkd", "camkd"),
+  *("alone", "okd", "fitnet", "at", "rkd", "dml", "avgmkd", "ebkd", "camkd"),
   *("amtml_weights", "amtml_angle", "amtml_hint", "amtml", "amtml_mix"),
   *("amtml_notebook", "gate"),
 )

@@ -15,11 +15,14 @@ from amtml_jax.experiments import bases, comparison
 from amtml_jax.tables import Table
 
 SEEDS = range(5)
-METHODS = ("okd", "avgmkd", "ebkd", "amtml")
+METHODS = ("okd", "dml", "avgmkd", "ebkd", "amtml")  # dml: so many peers
 TEACHERS = ("resnet8", "cnn", "resnet14", "lenet5", "resnet14_slim")
 COUNTS = (2, 3, 5)
 RUNS = {
-  f"{method}-{count}": {"method": method, "teachers": TEACHERS[:count]}
+  f"{method}-{count}": {
+    "method": method,
+    **({"peers": count} if method == "dml" else {"teachers": TEACHERS[:count]}),
+  }
   for count in COUNTS
   for method in METHODS
 }

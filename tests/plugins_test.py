@@ -14,6 +14,8 @@ TERMS = plugins.names("losses")
 ADAPTERS = plugins.names("adapters")
 ROWS, CLASSES, TEACHERS = 8, 5, 3
 KEY = jax.random.key(0)
+# Their rows are the second axis.
+INNER = ("teacher_log_probs", "peer_log_probs")
 
 
 def network(rng, channels):
@@ -45,6 +47,7 @@ def example():
     log_weights=log_softmax(normal(rng, ROWS, TEACHERS)),
     teacher_log_probs=log_softmax(np.stack([t.logits for t in teachers])),
     target_log_probs=log_softmax(normal(rng, ROWS, CLASSES)),
+    peer_log_probs=log_softmax(normal(rng, 3, ROWS, CLASSES)),
     temperature=2.0,
   )
 
@@ -55,9 +58,10 @@ def shards(inputs, count):
   def split(x, rows_at):
     return np.stack(np.split(np.asarray(x), count, axis=rows_at))
 
-  plain = inputs.replace(teacher_log_probs=None)
+  inner = {n: getattr(inputs, n) for n in INNER}
+  plain = inputs.replace(**dict.fromkeys(inner))
   return jax.tree.map(lambda x: split(x, 0), plain).replace(
-    teacher_log_probs=split(inputs.teacher_log_probs, 1), axis="replicas"
+    **{n: split(x, 1) for n, x in inner.items()}, axis="replicas"
   )
 
 
@@ -130,7 +134,7 @@ def test_a_term_that_needs_no_teachers_has_none(name):
   one = term(name)
   inputs = example()
   alone = DistillInputs(inputs.student, inputs.labels)
-  if one.needs_teachers:
+  if one.needs_teachers or getattr(one, "needs_peers", False):
     with pytest.raises((AttributeError, IndexError, TypeError, ValueError)):
       one.init_with_output(KEY, alone)
   else:
