@@ -131,6 +131,8 @@ class Evaluator:
     batch_size: int,
     most_mb: float = 4096,
     students: int = 1,
+    *,
+    unrolled: bool = False,
   ):
     """What is compiled, when it is first called.
 
@@ -139,9 +141,10 @@ class Evaluator:
       replicas: the devices.
       batch_size: global.
       most_mb: how much of what the teachers say may stay on the devices.
-      students: how many `variables` are of; see `state.students`.
+      students: how many `variables` are of.
+      unrolled: see `state.students`.
     """
-    self._students = students
+    self._students, self._unrolled = students, unrolled
     self._names = tuple(t.name for t in objective.teachers)
     self._objective, self._most = objective, most_mb * 2**20
     self._reading: Reading | None = None
@@ -221,7 +224,8 @@ class Evaluator:
     def sums(own: Any) -> dict[str, Any]:
       return batch_sums(self._objective, own, batch, said)
 
-    return state.students(sums, self._students)(variables)
+    every = state.students(sums, self._students, unrolled=self._unrolled)
+    return every(variables)
 
   def _looks_at(self, own: Any, teachers: Any, split: Dataset) -> Reading:
     """What of the teachers' outputs the figures depend on."""

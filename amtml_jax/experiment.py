@@ -97,6 +97,11 @@ class Experiment:
     Raises:
       UserError: a run's overrides give no config.
     """
+    check(
+      base.seeds == 1,
+      f"{self.flag}: config.seeds={shown(base.seeds)} is the sweep's to "
+      "choose; name the seeds by --seeds=0,1,2",
+    )
     alike = [(name, self._settings(name, o, base)) for name, o in self.runs]
     made = []
     for seed in seeds or self.seeds or (base.seed,):
@@ -188,7 +193,7 @@ def _runs(runs: Any, flag: str) -> tuple[tuple[str, dict[str, Any]], ...]:
     )
     check(name not in names, f"{flag} has two runs called {name!r}")
     check(
-      "seed" not in overrides,
+      not {"seed", "seeds"} & set(overrides),
       f"{flag}, run {name!r}: seeds stand in SEEDS, not in the overrides",
     )
     names.append(name)

@@ -83,7 +83,7 @@ class Feed:
     self._run, self._train, self._replicas = run, train, replicas
     self._taught = taught
     read = not (train.resident and (taught is None or taught.resident))
-    # Students of several seeds see other rows each, of images that are there.
+    # Students of several seeds see other rows each, read as they are needed.
     self._ahead = read and run.seeds == 1
     self._seed = run.seed if run.seeds == 1 else run.students
     self._steps = run.epochs * (len(train.label) // run.batch_size)
@@ -131,7 +131,9 @@ class Feed:
     taught = self._taught.rows(rows, epoch) if self._taught else ()
     if self._train.resident:
       return (rows,), taught
-    return (rows, self._train.image[rows], self._train.label[rows]), taught
+    image = self._train.image[rows.reshape(-1)]
+    image = image.reshape(*rows.shape, *image.shape[1:])
+    return (rows, image, self._train.label[rows]), taught
 
   def close(self) -> None:
     """Ends the reading."""

@@ -36,6 +36,7 @@ from amtml_jax import (
   synthetic,
   views,
 )
+from amtml_jax.checks import check
 from amtml_jax.measure import Side, Turns
 from amtml_jax.plan import Plan
 from amtml_jax.progress import View
@@ -56,7 +57,8 @@ class Pieces:
   Attributes:
     settings: the config, with what is not measured out of the way.
     run: the same, checked.
-    plan: on random images, under random teachers.
+    splits: random images.
+    plan: of them, under random teachers.
     state: the first one, on the host.
     batch: uint8 images and labels, for whoever is compared.
     compiled: by name, what XLA says of the program.
@@ -71,26 +73,31 @@ class Pieces:
     rounds: int,
   ):
     settings = ConfigDict(settings.copy_and_resolve_references())
-    settings.epochs = rounds + 1
+    settings.epochs, settings.seeds = rounds + 1, 1
     settings.evaluate_every, settings.checkpoint_every = 1, 10**6
     settings.checkpoint_minutes, settings.checkpoint_steps = 0.0, 0
     settings.adapter.schedule = "joint"  # the first phase of the other one
     # Labels are random: at a real rate the loss may end as no number.
     settings.optimizer.learning_rate = 1e-6
     self.settings, self.run = settings, config.resolve(settings)
+    check(
+      self.run.peers == 1,
+      f"amtml bench times one student, and config.method={self.run.method} "
+      "trains several; choose another method",
+    )
     batch = self.run.batch_size
     limit = feed.steps_per_dispatch(self.run.steps_per_dispatch, 2**31)
     fits = LARGEST_SET // (batch * math.prod(shape))
     steps = max(DISPATCHES, min(DISPATCHES * limit, fits))
-    self._splits = synthetic.images(shape, classes, steps * batch)
-    self.plan = Plan(self.run, self._splits, self._teachers())
+    self.splits = synthetic.images(shape, classes, steps * batch)
+    self.plan = Plan(self.run, self.splits, self._teachers())
     self._stage = self.plan.stages[0]
     self._feed = self.plan.feed()
     start = self.plan.start()
     self.state = jax.device_get(start.replace(rng=None))
     self._fresh = lambda: jax.tree.map(lambda x: x.copy(), start)
     rows = np.arange(batch)
-    train = self._splits.train
+    train = self.splits.train
     self.batch = train.image[rows], train.label[rows]
     self.compiled: dict[str, dict[str, Any]] = {}
 
@@ -98,7 +105,7 @@ class Pieces:
     if not self.run.needs_teachers:
       return None
     runs = [config.teacher(self.settings, spec) for spec in self.run.teachers]
-    data = self._splits
+    data = self.splits
     shapes = ensemble.untrained(runs, data.train, data.mean, data.std)
     return ensemble.Ensemble(
       shapes.teachers, synthetic.weights(shapes.variables)
@@ -177,9 +184,9 @@ class Pieces:
     fed = self.plan.replicas.put(self.batch[0])
     return self._side("teachers", lifted, (self.plan.teachers, (), fed))
 
-  def _taught(self, *, resident: bool) -> Taught:
+  def taught(self, *, resident: bool) -> Taught:
     """Random outputs of one view, with what is kept of them."""
-    reading, size = self.plan.reading, len(self._splits.train.label)
+    reading, size = self.plan.reading, len(self.splits.train.label)
     rng = np.random.default_rng(2)
     arrays = []
     for leaf in reading.take(tuple(map(views.compact, self.outputs[1]))):
@@ -190,7 +197,7 @@ class Pieces:
   def _step(self, name: str) -> Side:
     replicas, teachers = self.plan.replicas, self.plan.teachers
     if name != "step":
-      self.plan.taught = self._taught(resident=name == "kept")
+      self.plan.taught = self.taught(resident=name == "kept")
       teachers = ()
     batches = self._feed
     limit = 1 if name == "student" else batches.limit

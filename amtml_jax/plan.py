@@ -134,14 +134,10 @@ class Plan:
       run.batch_size,
       run.data.resident_mb,
       len(run.students),
+      unrolled=self._unrolled(student),
     )
     self.taught: Taught | None = None
 
-    check(
-      run.seeds == 1 or train.resident,
-      f"config.seeds={run.seeds} students draw their images from memory, and "
-      "this set streams; raise config.data.resident_mb, or set config.seeds=1",
-    )
     check(
       self.steps < 2**31,
       f"config.epochs={run.epochs} are {self.steps} steps, more than 32 bits "
@@ -152,6 +148,18 @@ class Plan:
   def teachers(self) -> tuple[network.Variables, ...]:
     """Their variables, on the devices when they are first asked for."""
     return self.replicas.place(self._frozen)
+
+  def _unrolled(self, student: network.Network) -> bool:
+    """Whether several students come one after the other in a program.
+
+    On a CPU, where they convolve: vmapped, their kernels would make grouped
+    convolutions, which XLA runs several times slower there. Peers hear each
+    other, and cannot.
+    """
+    if jax.default_backend() != "cpu" or self.run.peers > 1:
+      return False
+    maps = student.shapes(self.image_shape)[0].features
+    return any(f.shape[1] * f.shape[2] > 1 for f in maps)
 
   @property
   def steps(self) -> int:
@@ -272,5 +280,6 @@ class Plan:
       len(self.run.students),
       (0, None, None, None if peers else 1, None),
       axis_name=parallel.PEERS if peers else None,
+      unrolled=self._unrolled(stage.objective.student),
     )
     return self.replicas.lift_steps(every, steps)

@@ -30,7 +30,7 @@ def summarize(
   plan = training.plan
   test = plan.evaluator.place(plan.splits.test)
   results = plan.evaluate(training.state, test)
-  best = _best(training, test)
+  best, every_best = _best(training, test)
   own = plan.parameters
   teachers = plan.ensemble.teachers if plan.ensemble else ()
   together = sum(t.parameters for t in teachers)
@@ -80,9 +80,12 @@ def summarize(
   }
   if SEEDS in results:
     every = zip(
-      *(plan.run.students, results[SEEDS], validation[SEEDS]), strict=True
+      *(plan.run.students, results[SEEDS], validation[SEEDS], every_best),
+      strict=True,
     )
-    summary[SEEDS] = [{"seed": s, **told(r, v)} for s, r, v in every]
+    summary[SEEDS] = [
+      {"seed": s, **told(r, v), "best": b} for s, r, v, b in every
+    ]
   summary["seconds"] = {
     "teach": _seconds_of_teachers(workdir),
     "distill": training.at.seconds,
@@ -100,21 +103,32 @@ def summarize(
   return summary
 
 
-def _best(training: Training, test: Any) -> dict[str, Any] | None:
-  """The checkpoint with the best validation accuracy, beside the last one."""
+def _best(
+  training: Training, test: Any
+) -> tuple[dict[str, Any] | None, list[dict[str, Any] | None]]:
+  """The checkpoint with the best validation accuracy, beside the last one.
+
+  Of several students the one that is best in the mean, and each of them there.
+  """
   plan, step = training.plan, training.saved.best()
   try:
     meta = training.saved.meta(step)
     like = plan.like(plan.stages[meta["stage"]])
     state = plan.replicas.place(training.saved.restore(step, like))
   except DamagedError:
-    return None  # the last student is what counts
-  result = plan.evaluate(state, test)[STUDENT]
-  return {
-    "step": step,
-    "validation_accuracy": meta["validation"][STUDENT]["accuracy"],
-    **{f"test_{name}": value for name, value in result.items()},
-  }
+    # The last student is what counts.
+    return None, [None] * len(plan.run.students)
+
+  def line(result: dict[str, Any], validation: dict[str, Any]) -> dict:
+    return {
+      "step": step,
+      "validation_accuracy": validation[STUDENT]["accuracy"],
+      **{f"test_{name}": value for name, value in result[STUDENT].items()},
+    }
+
+  result, validation = plan.evaluate(state, test), meta["validation"]
+  pairs = zip(result.get(SEEDS, ()), validation.get(SEEDS, ()), strict=True)
+  return line(result, validation), [line(r, v) for r, v in pairs]
 
 
 def _seconds_of_teachers(workdir: pathlib.Path) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import optax
 
 from amtml_jax.objective import Objective
@@ -46,8 +47,10 @@ def trainable(params: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
 def students(
   function: Callable[..., Any],
   count: int,
-  in_axes: Any = 0,
+  in_axes: tuple[int | None, ...] = (0,),
+  *,
   axis_name: str | None = None,
+  unrolled: bool = False,
 ) -> Any:
   """A function of one student's state, for `count` of them together.
 
@@ -60,10 +63,27 @@ def students(
     in_axes: where each argument has its axis of students, None where they
       share it; results have it in front.
     axis_name: by which they may hear each other; None where none does.
+    unrolled: one after the other in the program, instead of vmapped.
   """
   if count == 1:
     return function
-  return jax.vmap(function, in_axes, axis_name=axis_name)
+  if not unrolled:
+    return jax.vmap(function, in_axes, axis_name=axis_name)
+
+  def own(arg: Any, axis: int | None, k: int) -> Any:
+    if axis is None:
+      return arg
+    return jax.tree.map(lambda x: x[(slice(None),) * axis + (k,)], arg)
+
+  def each(*args: Any) -> Any:
+    pairs = list(zip(args, in_axes, strict=True))
+    results = [
+      function(*(own(arg, axis, k) for arg, axis in pairs))
+      for k in range(count)
+    ]
+    return jax.tree.map(lambda *x: jnp.stack(x), *results)
+
+  return each
 
 
 def init(
@@ -80,10 +100,10 @@ def init(
   params, batch_stats = objective.init(jax.random.fold_in(rng, 0), image_shape)
   student = {"params": params["student"], "batch_stats": batch_stats}
   return TrainState(
-    step=jax.numpy.zeros((), jax.numpy.int32),
+    step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
     opt_state=optimizer.init(trainable(params, parts)),
     rng=rng,
-    ema=jax.tree.map(jax.numpy.copy, student) if ema else None,
+    ema=jax.tree.map(jnp.copy, student) if ema else None,
   )

@@ -198,7 +198,8 @@ class Sweep:
         for cell in program
         if not processes.told(there.cells[cell.run, cell.seed] is not None)
       ]
-      for cells in _stretches(left):
+      left = _stretches(left)
+      for cells in left:
         name = f"{cells[0].run}/{_named(cells)}"
         self._view.say(self._where(name, there))
         settings = self._with_teachers(cells[0])
@@ -212,6 +213,8 @@ class Sweep:
         except DivergedError as error:
           self._view.say(f"{name}  {error}")
           diverged = error
+          # Those of other seeds have done nothing wrong.
+          left += [[cell] for cell in cells] if len(cells) > 1 else []
     there = results.read(self._results)
     self._view.say(there.notes()[0])
     if diverged:
@@ -240,13 +243,15 @@ class Sweep:
         result = self._own(self._own_run, settings, folder, self._view)
       seconds = _seconds(result, time.monotonic() - start) / len(cells)
       every = result.pop("seeds", None)
+      shared = ("seconds",) if every else ()  # of the whole program
       for k, cell in enumerate(cells):
         own, student = (every[k], k) if every else ({}, None)
-        # What a run tells of itself stands beside it, once.
+        # What a run tells of itself stands beside it, once; where its teachers
+        # lie is of no use elsewhere.
         kept = {
           key: value
           for key, value in {**result, **own}.items()
-          if key not in ("config", "versions", "digest")
+          if key not in (*("config", "versions", "digest", "run"), *shared)
         }
         files.write_json(
           results.path(self._results, cell.run, cell.seed),

@@ -1,78 +1,97 @@
-"""Five students in one program, against five lone runs.
+"""Five students in one program, against five lone steps.
 
-    python experiments/seeds.py --workdir=runs/seeds
+    python experiments/seeds.py --config=cifar --config.batch_size=32
+    python experiments/seeds.py --config=digits --image=8x8x1
 
-Digits, AMTML-KD with all terms, four views whose teachers' outputs are kept
-before the clock starts; the lone runs and the program take turns. Prints the
-time of each, from the command's start to its summary, and how far the students'
-accuracies are apart, and writes them to seeds.json in the workdir.
+The student's update of a config with `data.views`, on random images and kept
+outputs of random teachers: one program of five students, and the program of one
+five times, in turn. Prints the milliseconds of both, their ratio, and what
+compiling takes, and writes them to seeds.json in the workdir.
 """
 
-import pathlib
-import statistics
 import sys
 import time
+from typing import Any
 
-from absl import flags
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
 from rich.table import Table
 
-from amtml_jax import commands, files
-from amtml_jax.configs import digits
-from amtml_jax.progress import View
+from amtml_jax import bench, cli, config, files, measure
+from amtml_jax.errors import UserError
+from amtml_jax.measure import Side
+from amtml_jax.pieces import Pieces
+from amtml_jax.plan import Plan
 
-WORKDIR = flags.DEFINE_string("workdir", "runs/seeds", "where to write")
-STUDENT = flags.DEFINE_string("student", "", "another than the config's")
 SEEDS = 5
 
 
-def timed(
-  seed: int, seeds: int, folder: pathlib.Path, view: View, epochs: int = 0
-) -> tuple[float, dict]:
-  """Seconds and summary of one run, of one student or of all."""
-  config = digits.get_config()
-  config.student = STUDENT.value or config.student
-  config.seed, config.seeds, config.data.views = seed, seeds, 4
-  config.epochs = epochs or config.epochs
-  config.ensemble = str(folder / "ensemble")
-  name = f"{seeds}-{seed}" if not epochs else f"first-{seeds}"
-  start = time.monotonic()
-  summary = commands.run(config, folder / name, view)
-  return time.monotonic() - start, summary
+def side(made: Pieces, settings: ConfigDict, seeds: int) -> tuple[Side, float]:
+  """Five students' step, in one program or in five calls; compile seconds."""
+  own = settings.copy_and_resolve_references()
+  own.seeds, own.data.views = seeds, 1
+  plan = Plan(config.resolve(own), made.splits, made.plan.ensemble)
+  plan.taught = made.taught(resident=True)
+  stage, feed = plan.stages[0], plan.feed()
+  step = plan.lift(stage, 1)
+  fed, epochs = feed.next(0, 1)
+  asks = plan.replicas.each(np.zeros(2, np.int32))
+  rest = ((), feed.shared, fed, epochs, np.int32(1), asks)
+  calls = SEEDS // seeds
+  states = [plan.start() for _ in range(calls)]
+  start = time.perf_counter()
+  states[0], *_ = jax.block_until_ready(step(states[0], *rest))
+  seconds = time.perf_counter() - start
+
+  def call() -> Any:
+    for k in range(calls):
+      states[k], parts, _ = step(states[k], *rest)
+    return parts
+
+  return Side(f"{seeds} in a program", call, overlaps=False), seconds
 
 
 def main() -> None:
-  """Teaches once, hears the teachers, then times every run."""
-  folder, view = pathlib.Path(WORKDIR.value), View()
-  if (folder / f"{SEEDS}-0").exists():
-    sys.exit(f"{folder} holds finished runs, which take no time; remove it")
-  commands.teach(digits.get_config(), folder, view)
-  for seeds in (1, SEEDS):  # keeps the outputs, and compiles both programs
-    timed(0, seeds, folder, view, epochs=1)
-  lone = [timed(seed, 1, folder, view) for seed in range(SEEDS)]
-  seconds, summary = timed(0, SEEDS, folder, view)
-  each = [seconds for seconds, _ in lone]
-  apart = [
-    abs(own["student"]["test_accuracy"] - alone["student"]["test_accuracy"])
-    for own, (_, alone) in zip(summary["seeds"], lone, strict=True)
-  ]
-  result = {
-    "together_seconds": seconds,
-    "lone_seconds": each,
-    "ratio": seconds / sum(each),
-    "accuracies_apart": apart,
-  }
-  table = Table("", "seconds")
-  table.add_row(f"{SEEDS} lone runs", f"{sum(each):.0f}")
-  table.add_row("the median of them", f"{statistics.median(each):.0f}")
-  table.add_row(f"{SEEDS} students in one program", f"{seconds:.0f}")
-  view.console.print(table)
-  view.say(
-    f"together / lone {result['ratio']:.2f}; accuracies at most "
-    f"{max(apart):.2%} apart"
+  """Measures and prints."""
+  values = cli.parse(sys.argv, **bench.FLAGS)
+  if values.config is None:
+    raise UserError("--config is missing, such as --config=cifar")
+  asked = bench.options(values)
+  made = Pieces(
+    values.config,
+    classes=asked.classes,
+    shape=asked.image,
+    rounds=asked.rounds,
   )
-  files.write_json(folder / "seeds.json", result)
+  together, first = side(made, made.settings, SEEDS)
+  lone, alone = side(made, made.settings, 1)
+  measure.alternate([together, lone], asked.rounds)
+  ratio = measure.ratio(together, lone)
+  table = Table("", "five students' step", "compiling, first step")
+  table.add_row(
+    "in one program", f"{1e3 * together.median:.0f} ms", f"{first:.1f} s"
+  )
+  table.add_row(
+    "five lone steps", f"{1e3 * lone.median:.0f} ms", f"{alone:.1f} s"
+  )
+  Console().print(table)
+  print(f"together / lone {ratio:.2f}")
+  if asked.output:
+    files.write_json(
+      asked.output.with_name("seeds.json"),
+      {
+        "together": together.seconds,
+        "lone": lone.seconds,
+        "ratio": ratio,
+        "compile": [first, alone],
+      },
+    )
 
 
 if __name__ == "__main__":
-  flags.FLAGS(sys.argv)
-  main()
+  try:
+    main()
+  except UserError as error:
+    sys.exit(f"seeds: {error}")

@@ -266,7 +266,7 @@ def test_a_copy_of_the_results_is_reported_alone(folder, tmp_path):
     ),
     (
       lambda f: (f.parent / "mine.py").unlink(),
-      "mine.py': neither a file nor one of ablation, compare_methods",
+      "mine.py': neither a file nor one of ablation,",
     ),
     (
       lambda f: (f.parent / "mine.py").write_text(f"{FILE}\n x = 1\n"),

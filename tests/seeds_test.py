@@ -9,6 +9,7 @@ from amtml_jax.errors import DivergedError, InterruptedRun, UserError
 from amtml_jax.plan import Plan
 from amtml_jax.progress import Line, View
 from amtml_jax.train import Training
+from tests import blobs
 from tests.settings import quick
 from tests.train_test import Signalled
 
@@ -44,12 +45,20 @@ def host(go):
 
 
 @pytest.mark.parametrize(
-  ("method", "lift"), [("amtml", "pmap"), ("amtml", "jit"), ("alone", "pmap")]
+  ("method", "lift", "student"),
+  [
+    ("amtml", "pmap", "mlp_small"),
+    ("amtml", "jit", "mlp_small"),
+    # Convolutions come one after the other on a CPU.
+    ("alone", "pmap", "tests.tinynet"),
+  ],
 )
-def test_each_is_its_lone_run(method, lift, taught, tmp_path):
+def test_each_is_its_lone_run(method, lift, student, taught, tmp_path):
   # The angle term's loops, too, but they compile for seconds.
   angle = 1.0 if (method, lift) == ("amtml", "pmap") else 0.0
-  changes = dict(method=method, parallel=lift, terms__angle=angle)
+  changes = dict(
+    method=method, parallel=lift, terms__angle=angle, student=student
+  )
   together = finish(taught, tmp_path / "all", seeds=2, **changes)
   (line, *_) = metrics.read(tmp_path / "all")
   for k in range(2):
@@ -67,6 +76,28 @@ def test_each_is_its_lone_run(method, lift, taught, tmp_path):
   # The two differ in more than rounding.
   kernels = jax.tree.leaves(host(together)[0]["student"])
   assert any(np.max(np.abs(x[0] - x[1])) > 0.01 for x in kernels)
+
+
+def test_streamed_images_and_outputs_train_the_same(taught, tmp_path):
+  for split in ("train", "test"):
+    data = blobs.load(split)
+    np.save(tmp_path / f"{split}_images.npy", data.image)
+    np.save(tmp_path / f"{split}_labels.npy", data.label)
+  np.save(tmp_path / "class_names.npy", np.array(blobs.CLASSES))
+  changes = dict(data__source="npy", data__folder=str(tmp_path), seeds=2)
+  found = []
+  for megabytes in (4096, 0):
+    run = config.resolve(settings(**changes, data__resident_mb=megabytes))
+    plan = Plan(run, commands.load(run.data), taught[0])
+    assert plan.splits.train.resident == bool(megabytes)
+    plan.taught = hear.hear(plan, tmp_path / "outputs", View())
+    go = Training(plan, tmp_path / str(megabytes), View())
+    go.run(Line(View(), "student", plan.steps, 0))
+    found.append(host(go))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    *found,
+  )
 
 
 def test_they_go_on_to_the_bit(taught, tmp_path):

@@ -177,6 +177,28 @@ def test_one_cell_that_diverges_stops_no_other(file, tmp_path, monkeypatch):
   assert there.missing == ["even/0", "even/1"]
 
 
+def test_a_seed_that_diverges_costs_no_other_of_its_program(
+  file, tmp_path, monkeypatch
+):
+  def run(settings, folder, view):
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    if 1 in seeds:
+      raise DivergedError("the loss turned nan")
+    own = {"student": {"test_accuracy": 0.5}}
+    each = [{"seed": seed, **own} for seed in seeds]
+    return {**own, "seeds": each} if len(seeds) > 1 else dict(own)
+
+  monkeypatch.setattr(commands, "run", run)
+  monkeypatch.setattr(commands, "teach", lambda *_: None)
+  found = experiment.load(str(file))
+  base = found.base.copy_and_resolve_references()
+  base.data.views = 1
+  cells = sweep.Sweep(found, base, tmp_path / "new", View(), (0, 1, 2))
+  with pytest.raises(DivergedError):
+    cells.run()
+  assert results.read(tmp_path / "new").missing == ["even/1", "one/1"]
+
+
 def test_teachers_that_are_trained_otherwise_lie_apart(file):
   base = experiment.load(str(file)).base
   alike = base.copy_and_resolve_references()

@@ -175,15 +175,18 @@ def test_outputs_of_another_teacher_are_never_taken(teachers, tmp_path, capsys):
   assert "computed again" not in again()
 
 
-def test_a_careful_forger_is_found_by_asking_the_teacher(teachers, tmp_path):
+@pytest.mark.parametrize("view", [0, 1])
+def test_a_careful_forger_is_found_by_asking_the_teacher(
+  view, teachers, tmp_path
+):
   plan = planned(teachers)
   hear.hear(plan, tmp_path, View())
   a, b = (next(tmp_path.glob(f"{name}-*")) for name in ("a", "b"))
-  of = json.loads((a / "view0-logits.json").read_text())["of"]
-  wrong = np.load(next(b.glob("view0-logits-*.npy")))
-  shapes = {"view0-logits": (wrong.shape, wrong.dtype)}
-  with Kept(a, of).writing(shapes) as files:
-    files["view0-logits"].append(wrong)
+  name = f"view{view}-logits"
+  of = json.loads((a / f"{name}.json").read_text())["of"]
+  wrong = np.load(next(b.glob(f"{name}-*.npy")))
+  with Kept(a, of).writing({name: (wrong.shape, wrong.dtype)}) as files:
+    files[name].append(wrong)
   with pytest.raises(DamagedError, match="what another teacher than 'a' says"):
     hear.hear(planned(teachers), tmp_path, View())
 
