@@ -1,7 +1,8 @@
 """Angles of triples with a leg much shorter than others, from differences.
 
 How many there are is the data's to say: a loop of as many steps as they need,
-none in the common case, each on as many as fit.
+none in the common case, each on as many as fit. A vertex with many such legs
+gets all its angles at once, by matrix products.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from amtml_jax import pairwise
 # Entries of the difference vectors of one step, student's and target's.
 _CPU_ENTRIES = 2**18
 _DEVICE_ENTRIES = 2**22
+# Near legs from which on all angles of a vertex cost less than leg by leg.
+_CROWDED = 8
 
 
 def near_sum(
@@ -46,9 +49,14 @@ def _near_sum(vertices, rows, target_vertices, target_rows, near, delta):
   def step(total, legs):
     return total + _angles(legs, points, ends, near, delta)[0]
 
+  def whole(total, vertex):
+    return total + _every_angle(vertex, points, ends, near, delta)[0]
+
   points = jnp.stack([vertices, target_vertices])
   ends = jnp.stack([rows, target_rows])
-  return _for_legs(step, jnp.zeros((), rows.dtype), near, rows)
+  few, crowded = _apart(near)
+  total = _for_legs(step, jnp.zeros((), rows.dtype), few, rows)
+  return _for_vertices(whole, total, crowded)
 
 
 def _forward(vertices, rows, target_vertices, target_rows, near, delta):
@@ -61,6 +69,14 @@ def _forward(vertices, rows, target_vertices, target_rows, near, delta):
     on_rows += on_others + _placed(end, on_near, len(rows))
     return total + more, on_vertices, on_rows
 
+  def whole(carry, vertex):
+    total, on_vertices, on_rows = carry
+    more, pull = _every_angle(vertex, points, ends, near, delta)
+    pulled = pull()
+    # One row a step: nothing adds up in an order of its own.
+    on_vertices = on_vertices.at[vertex].add(-jnp.sum(pulled, axis=0))
+    return total + more, on_vertices, on_rows + pulled
+
   points = jnp.stack([vertices, target_vertices])
   ends = jnp.stack([rows, target_rows])
   zero = (
@@ -68,7 +84,9 @@ def _forward(vertices, rows, target_vertices, target_rows, near, delta):
     jnp.zeros_like(vertices),
     jnp.zeros_like(rows),
   )
-  total, *gradient = _for_legs(step, zero, near, rows)
+  few, crowded = _apart(near)
+  carry = _for_legs(step, zero, few, rows)
+  total, *gradient = _for_vertices(whole, carry, crowded)
   return total, gradient
 
 
@@ -79,6 +97,46 @@ def _backward(delta, residuals, cotangent):
 
 
 _near_sum.defvjp(_forward, _backward)
+
+
+def _apart(near):
+  """The near legs of vertices that have few, and which vertices have many."""
+  crowded = jnp.sum(near, axis=1) > _CROWDED
+  return near & ~crowded[:, None], crowded
+
+
+def _for_vertices(step, carry, chosen):
+  """Folds `step` over the chosen vertices, one at a time."""
+  count = jnp.sum(chosen, dtype=jnp.int32)
+  order = jnp.argsort(~chosen, stable=True)
+
+  def body(state):
+    done, carry = state
+    return done + 1, step(carry, order[done])
+
+  start = jnp.zeros((), jnp.int32)
+  return jax.lax.while_loop(lambda s: s[0] < count, body, (start, carry))[1]
+
+
+def _every_angle(vertex, points, rows, near, delta):
+  """One vertex's sum over its angles with a near leg, and its gradient.
+
+  Student and target are stacked: points `(2, n, C)`, rows `(2, N, C)`.
+  """
+  units, lengths = pairwise.unit(rows - points[:, vertex][:, None])
+  cosines = jnp.einsum("sic,skc->sik", units, units, precision="highest")
+  error, own = cosines[0] - cosines[1], near[vertex]
+  weight = (own[:, None] | own[None, :]).astype(error.dtype)
+
+  def pull():
+    slope = weight * jnp.clip(error, -delta, delta)
+    # A leg is the first of some angles and the second of as many.
+    pulled = 2 * jnp.matmul(slope, units[0], precision="highest")
+    along = jnp.sum(pulled * units[0], axis=-1, keepdims=True)
+    return (pulled - along * units[0]) * _inverse(lengths[0])[:, None]
+
+  huber = optax.losses.huber_loss(error, delta=delta)
+  return jnp.sum(weight * huber), pull
 
 
 def _for_legs(step, carry, near, rows):

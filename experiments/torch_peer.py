@@ -257,7 +257,7 @@ class Side:
     return image, label.to(self._device)
 
   def _autocast(self) -> Any:
-    if not self._compiled:
+    if not (self._compiled and self._device == "cuda"):
       return contextlib.nullcontext()
     return torch.autocast(self._device, dtype=torch.bfloat16)
 

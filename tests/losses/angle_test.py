@@ -65,14 +65,18 @@ def test_float32_agrees(case):
 
 
 @pytest.mark.parametrize(
-  ("n", "c", "unroll", "entries"),
-  [(1, 3, 8, 1), (2, 3, 1, 1), (7, 4, 3, 56), (9, 12, 4, 10**6), (13, 5, 4, 1)],
+  ("n", "c", "unroll", "entries", "crowded"),
+  [
+    *((1, 3, 8, 1, 8), (2, 3, 1, 1, 8), (7, 4, 3, 56, 8), (7, 4, 3, 56, 0)),
+    *((9, 12, 4, 10**6, 1), (13, 5, 4, 1, 0), (13, 5, 4, 1, 99)),
+  ],
 )
 def test_any_number_of_rows_and_any_block(
-  x64, monkeypatch, n, c, unroll, entries
+  x64, monkeypatch, n, c, unroll, entries, crowded
 ):
   monkeypatch.setattr(triples, "_CPU_UNROLL", unroll)
   monkeypatch.setattr(near_legs, "_CPU_ENTRIES", entries)
+  monkeypatch.setattr(near_legs, "_CROWDED", crowded)
   delta = 0.05
   student, target = rows(n, c, 0), rows(n, c, 1)
   # Two near legs at one vertex, and one that is near on one side alone.
@@ -108,9 +112,13 @@ def test_near_duplicates_in_float32(gap, n, c):
   )
 
 
+@pytest.mark.parametrize("crowded", [0, 8, 99])
 @pytest.mark.parametrize("sharpness", [1, 8, 30])
-def test_clusters_and_confident_rows_in_float32(sharpness):
+def test_clusters_and_confident_rows_in_float32(
+  sharpness, crowded, monkeypatch
+):
   """Most legs are near, at every scale from 1e-1 to 1e-20."""
+  monkeypatch.setattr(near_legs, "_CROWDED", crowded)
   student, target = (
     rows(33, 5, seed, spread=sharpness).astype(np.float32) for seed in (5, 6)
   )
@@ -220,9 +228,9 @@ def test_no_gradient_no_products():
   rows_ = jnp.ones((n, c))
   alone = jax.jit(angle.angle_loss).lower(rows_, rows_).as_text()
   graded = jax.jit(jax.value_and_grad(angle.angle_loss)).lower(rows_, rows_)
-  # The cosines of near legs; the rest pull back.
-  assert alone.count("dot_general") == 1
-  assert graded.as_text().count("dot_general") == 7
+  # The cosines of near legs, and of crowded vertices; the rest pull back.
+  assert alone.count("dot_general") == 2
+  assert graded.as_text().count("dot_general") == 9
 
 
 def test_low_precision_is_promoted():
@@ -250,9 +258,10 @@ def test_what_does_not_fit_is_refused():
 def test_four_replicas_share_the_triples_work(lift, monkeypatch):
   """The compiled work of each, the gradient's gathers and all."""
   # The analysis counts a loop's body once, however often it runs: no loop for
-  # the sums, and the fewest near legs a step.
+  # the sums, the fewest near legs a step, and no vertex crowded by them.
   monkeypatch.setattr(triples, "_on_cpu", lambda: False)
   monkeypatch.setattr(near_legs, "_CPU_ENTRIES", 1)
+  monkeypatch.setattr(near_legs, "_for_vertices", lambda step, carry, _: carry)
 
   def flops(devices):
     replicas = parallel.replicas(devices, lift)
