@@ -19,9 +19,11 @@ AT_ONCE = 16
 def make_room() -> None:
   """Gives XLA's CPU threads enough for them; before any device is used.
 
-  What NPROC, which XLA takes their number from, says already stays.
+  XLA takes their number from NPROC, which may already ask for more.
   """
   asked = re.findall(rf"{FLAG}=(\d+)", os.environ.get("XLA_FLAGS", ""))
   count = int(asked[-1]) if asked else 1
   if count > 1:
-    os.environ.setdefault("NPROC", str(AT_ONCE * count))
+    before = os.environ.get("NPROC", "")
+    there = int(before) if before.isdecimal() else 0
+    os.environ["NPROC"] = str(max(there, AT_ONCE * count))

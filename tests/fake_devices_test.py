@@ -16,7 +16,9 @@ from amtml_jax import fake_devices
     (f"{fake_devices.FLAG}=1", None, None),
     (f"--a=1 {fake_devices.FLAG}=4 --b", None, "64"),
     (f"{fake_devices.FLAG}=4 {fake_devices.FLAG}=8", None, "128"),
-    (f"{fake_devices.FLAG}=4", "7", "7"),
+    (f"{fake_devices.FLAG}=4", "7", "64"),
+    (f"{fake_devices.FLAG}=4", "99", "99"),
+    ("", "7", "7"),
   ],
 )
 def test_threads_are_asked_for(xla_flags, before, after, monkeypatch):
