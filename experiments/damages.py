@@ -48,7 +48,7 @@ VALUES = {
 }
 # The texts that may say anything; any other is a name.
 TEXTS = (  # noqa: SIM905
-  "data.folder data.name ensemble hint.mapping hint.teacher_stage"
+  "data.folder data.name data.outputs ensemble hint.mapping hint.teacher_stage"
 ).split()
 CONFIGS = (
   b"",
