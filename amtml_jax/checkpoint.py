@@ -24,8 +24,9 @@ from amtml_jax.errors import (
 VALIDATION = "validation_accuracy"
 
 
-# How long the processes of a run wait for each other's part of a save.
-PATIENCE = 300
+# How long the processes of a run wait for each other's part of a save. Shorter
+# than the 100 s after which jax aborts those that a dead process left alone.
+PATIENCE = 90
 # What the system says of files that may be whole all the same.
 _UNREADABLE = (errno.EACCES, errno.EIO, errno.ENOMEM, errno.EPERM, errno.ESTALE)
 

@@ -101,6 +101,10 @@ def start(coordinator: str = "", count: str = "", index: str = "") -> None:
     ) from None
   finally:
     patience.cancel()
+  if jax.default_backend() == "cpu":
+    # The cache knows process 0's CPU only. What that one loads and the others
+    # compile meet at their collectives in another order, and wait for ever.
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def _check_place(coordinator: str, *, first: bool) -> None:

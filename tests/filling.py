@@ -6,13 +6,13 @@ python -m tests.filling distill --process_id=0 ...
 import resource
 import sys
 
-from amtml_jax import checkpoint, cli
+from amtml_jax import checkpoint
+from tests import hasty
 
 SAVES = 1
 
 
 def main(argv):
-  checkpoint.PATIENCE = 5
   save, left = checkpoint.Checkpoints.save, SAVES
 
   def filling(self, *args):
@@ -25,7 +25,7 @@ def main(argv):
     save(self, *args)
 
   checkpoint.Checkpoints.save = filling
-  return cli.main(argv)
+  return hasty.main(argv)
 
 
 if __name__ == "__main__":

@@ -68,12 +68,13 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
-def start(devices, *args):
-  """A Python of its own with so many fake devices."""
+def start(devices, *args, cache=None):
+  """A Python of its own with so many fake devices and this process's cache."""
+  cache = cache or jax.config.jax_compilation_cache_dir
   env = {
-    **os.environ,
+    **{k: v for k, v in os.environ.items() if k != "NPROC"},
     "JAX_ENABLE_X64": "1",
-    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    "JAX_COMPILATION_CACHE_DIR": str(cache),
     "XLA_FLAGS": "--xla_backend_optimization_level=0 "
     f"--xla_force_host_platform_device_count={devices}",
   }
@@ -94,7 +95,7 @@ def ended(*processes, code=0, seconds=400):
   finally:
     for process in processes:
       process.kill()
-  assert [p.returncode for p in processes] == [code] * len(processes), out
+  assert [p.returncode for p in processes] == [code] * len(out), "\n".join(out)
   return out
 
 
@@ -114,7 +115,10 @@ def test_eight_devices(alone, taught, tmp_path):
 def test_two_processes(alone, taught, tmp_path):
   coordinator = f"localhost:{free_port()}"
   args = ("tests.everything", tmp_path, taught[1], "pmap,jit", coordinator, 2)
-  ended(*(start(1, *args, index) for index in range(2)))
+  cache = tmp_path / "cache"
+  ended(*(start(1, *args, index, cache=cache) for index in range(2)))
+  # What one would load, the other would compile: not the same program.
+  assert not list(tmp_path.glob("cache/*"))
   for lift in ("pmap", "jit"):
     for index in range(2):
       assert_same(*loaded(tmp_path / f"{lift}-{index}.npz"), alone)
@@ -164,7 +168,8 @@ def test_a_signal_stops_all_processes_and_a_death_ends_them(tmp_path):
   assert [p.name for p in (run / "checkpoints").iterdir()] == [stopped[1]]
 
   # In the middle of saves, which fail then too: no reason to blame the disk.
-  both = two_commands(config, run, "--config.checkpoint_steps=1")
+  more = ("--config.checkpoint_steps=1",)
+  both = two_commands(config, run, *more, module="tests.hasty")
   both[1].kill()
   out = ended(both[0], code=75)
   ended(both[1], code=-signal.SIGKILL)
