@@ -92,6 +92,7 @@ def defaults() -> ConfigDict:
         index=placeholder(int),  # of name=single; None: the best teacher
         l2=placeholder(float),  # 0; μ of μ(‖v‖² + Σ‖θ‖²)
         hidden=32,  # units of name=gate
+        evidence_temperature=1.0,  # of the probabilities that name=gate sees
         # 0.1: θ ~ N(0, init_scale²); the scores of name=gate likewise
         init_scale=placeholder(float),
         v_init_scale=placeholder(float),  # 0: v = 1/√d; > 0: v ~ N(0, that²)

@@ -34,6 +34,7 @@ OPTIMIZER = {
   "warmup_epochs": Annotated[int, Range(0, 1_000_000)],
 }
 KINDS = {
+  "adapter.evidence_temperature": POSITIVE,
   "adapter.hidden": COUNT,
   "adapter.init_scale": POSITIVE,
   "adapter.learning_rate": POSITIVE,

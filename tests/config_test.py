@@ -221,7 +221,7 @@ FORCED = {
   },
   "teacher.optimizer.ema": {MISSING: "config.teacher.optimizer.ema is missing"},
   "adapter.index": {-1: "config.adapter.index=-1 must be", "a": "or None"},
-  "adapter.indx": {1: "config.adapter has no key 'indx'; known: hidden, "},
+  "adapter.indx": {1: "config.adapter has no key 'indx'; known: "},
   "hint.mapping": {(1, 2.5): "must be a line of text or a tuple, each of it"},
   "hint.teacher_stage": {2.5: "config.hint.teacher_stage=2.5 must be a whole"},
   "hint.ranking": {(1,): "config.hint has no key 'ranking'; known: mapping"},

@@ -14,16 +14,20 @@ from amtml_jax.types import ModelOutput
 _HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-def evidence(feature_map: jax.Array, teacher_logits: jax.Array) -> jax.Array:
+def evidence(
+  feature_map: jax.Array, teacher_logits: jax.Array, temperature: float = 1.0
+) -> jax.Array:
   """What the gate looks at: β_i and every teacher's probabilities.
 
-  x_i = (β_i, softmax(z_1,i), ..., softmax(z_m,i)), β_i the largest activation
-  of every channel (as the latent adapter's), softmax at temperature 1.
+  x_i = (β_i, softmax(z_1,i / T), ..., softmax(z_m,i / T)), β_i the largest
+  activation of every channel (as the latent adapter's).
 
   Args:
     feature_map: `(N, H, W, d)`, the student's last; receives no gradient: the
       student's features are not to change for the weights' sake.
     teacher_logits: `(m, N, C)`; receives none.
+    temperature: T > 0; above 1, what a teacher holds possible shows beside what
+      it is sure of.
 
   Returns:
     `(N, d + m·C)`, in at least float32.
@@ -41,7 +45,7 @@ def evidence(feature_map: jax.Array, teacher_logits: jax.Array) -> jax.Array:
   feature_map, logits = precision.at_least_float32(
     *jax.lax.stop_gradient((feature_map, teacher_logits))
   )
-  probs = jnp.moveaxis(jax.nn.softmax(logits, axis=-1), 0, 1)
+  probs = jnp.moveaxis(jax.nn.softmax(logits / temperature, axis=-1), 0, 1)
   said = probs.reshape(len(probs), -1)
   return jnp.concatenate([pooling.largest(feature_map), said], axis=-1)
 
@@ -59,6 +63,7 @@ class Adapter(nn.Module):
     hidden: the units of the hidden layer.
     init_scale: the standard deviation of W₂ at the start, times √hidden: small,
       so that all weights start near 1/m, and not 0, so that W₁ learns at once.
+    evidence_temperature: T of `evidence`.
   """
 
   needs_labels: ClassVar[bool] = False
@@ -67,6 +72,7 @@ class Adapter(nn.Module):
   ranking: tuple[int, ...] = ()
   hidden: int = 32
   init_scale: float = 0.1
+  evidence_temperature: float = 1.0
 
   @nn.compact
   def __call__(
@@ -77,7 +83,8 @@ class Adapter(nn.Module):
   ) -> jax.Array:
     """Returns the log-weights `(N, m)`, rows logsumexp to 0."""
     del labels
-    seen = evidence(student.last, jnp.stack([t.logits for t in teachers]))
+    said = jnp.stack([t.logits for t in teachers])
+    seen = evidence(student.last, said, self.evidence_temperature)
     kind = {
       "dtype": seen.dtype,
       "param_dtype": seen.dtype,

@@ -76,6 +76,10 @@ def test_evidence_is_the_largest_activations_and_each_teachers_probabilities():
   np.testing.assert_allclose(
     found, [[4.0, -2.0, 0.25, 0.75, 0.8, 0.2]], rtol=1e-6
   )
+  # √1 : √3 and √4 : √1.
+  found = gate.evidence(feature_map, logits, temperature=2.0)
+  shares = [0.366025, 0.633975, 2 / 3, 1 / 3]
+  np.testing.assert_allclose(found, [[4.0, -2.0, *shares]], rtol=1e-5)
 
 
 def test_only_the_parameters_receive_gradient():

@@ -1,0 +1,109 @@
+"""Settings of each method, chosen on held-out images: eight trials a method.
+
+    amtml sweep --experiment=tuning --workdir=runs/tuning
+    amtml report runs/tuning
+
+Under the specialists of one skew (`:data=fashion_mnist,skew=0.97`; digits).
+Every method gets the same trials, the first of which is its preset; a setting
+that it has no use for changes nothing. Chosen by validation accuracy of a seed
+that no other experiment has. What was chosen stands in tuned.py.
+"""
+
+from ml_collections import ConfigDict
+
+from amtml_jax import methods
+from amtml_jax.defaults import arguments
+from amtml_jax.experiments import comparison, specialists
+from amtml_jax.tables import Table
+
+SEEDS = (5,)
+METHODS = tuple(m for m in specialists.METHODS if m != "alone")
+SETTINGS = (
+  *("kd.temperature", "kd.ratio", "adapter.learning_rate"),
+  *("terms.angle", "terms.hint", "terms.mixture"),
+  "adapter.evidence_temperature",
+)
+TRIALS = (  # after the preset
+  (2.0, 0.7, 0.1, 0.1, 0.01, 3.0, 2.0),
+  (2.0, 0.5, 0.03, 0.01, 0.001, 10.0, 5.0),
+  (5.0, 0.5, 0.1, 0.1, 0.001, 10.0, 2.0),
+  (5.0, 0.9, 0.03, 0.1, 0.01, 1.0, 2.0),
+  (10.0, 0.7, 0.1, 0.01, 0.01, 10.0, 5.0),
+  (10.0, 0.5, 0.03, 1.0, 0.001, 3.0, 1.0),
+  (2.0, 0.9, 0.1, 0.01, 0.1, 10.0, 2.0),
+)
+# Of these adapters' settings the others know nothing.
+_OF = {
+  "adapter.learning_rate": ("latent", "gate"),
+  "adapter.evidence_temperature": ("gate",),
+}
+
+teach = specialists.teach
+
+
+def _read(text: str) -> dict:
+  return arguments(text, data="fashion_mnist", skew="0.97")
+
+
+def get_config(text: str = "") -> ConfigDict:
+  """The base; `text` is what follows the colon of --experiment."""
+  read = _read(text)
+  return specialists.get_config(f"data={read['data']},skews={read['skew']}")
+
+
+def trials(method: str) -> list[dict[str, float]]:
+  """What each trial changes of what the method has a use for."""
+  preset = methods.METHODS[method]
+
+  def used(key: str) -> bool:
+    section, _, name = key.partition(".")
+    if section == "terms":
+      return name in preset["terms"]
+    return preset["adapter"] in _OF.get(key, (preset["adapter"],))
+
+  named = [dict(zip(SETTINGS, trial, strict=True)) for trial in TRIALS]
+  return [{}, *({k: v for k, v in t.items() if used(k)} for t in named)]
+
+
+def get_runs(text: str = "") -> dict[str, dict]:
+  """Methods × trials; the second word of a run is its teachers' skew."""
+  return {
+    f"{method} {_read(text)['skew']} {number}": {"method": method, **changes}
+    for method in METHODS
+    for number, changes in enumerate(trials(method))
+  }
+
+
+def tabulate(results: comparison.Results) -> list[Table]:
+  """Each method's trials, and the best one's settings."""
+  rows = []
+  for method in METHODS:
+    own = {
+      int(run.split()[2]): comparison.scores(
+        cells, "student", "validation_accuracy"
+      )
+      for run, cells in results.items()
+      if run.split()[0] == method
+    }
+    scores = [
+      comparison.mean_std(own[n])[0] if own.get(n) else None
+      for n in range(1 + len(TRIALS))
+    ]
+    done = [s for s in scores if s is not None]
+    best = scores.index(max(done)) if done else None
+    chosen = None if best is None else trials(method)[best]
+    rows.append(
+      (
+        method,
+        *(None if s is None else f"{s:.2f}" for s in scores),
+        None if chosen is None else _shown(chosen),
+      )
+    )
+  numbers = [str(number) for number in range(1 + len(TRIALS))]
+  note = "Validation accuracy in percent, by trial; 0: the preset."
+  columns = ("method", *numbers, "the best one's settings")
+  return [Table("Trials", columns, rows, (note,))]
+
+
+def _shown(settings: dict[str, float]) -> str:
+  return " ".join(f"{k}={v:g}" for k, v in settings.items()) or "the preset's"
