@@ -1,12 +1,15 @@
 """A sweep on blobs, from its file to results: resumes, shares, refuses."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import pytest
 
 from amtml_jax import cli, commands, experiment, results, sweep
 from amtml_jax.errors import DivergedError
+from amtml_jax.methods import METHODS
 from amtml_jax.progress import View
 
 FILE = '''
@@ -92,6 +95,33 @@ def test_seeds_that_share_views_train_in_one_program(file, tmp_path):
     last = own["curve"][-1]["validation/student/accuracy"]
     assert last == own["result"]["student"]["validation_accuracy"]
   assert cell(tmp_path, "one", 5)["curve"]
+
+
+def test_the_readmes_adapter_is_compared_by_its_path(
+  tmp_path, monkeypatch, capsys
+):
+  readme = pathlib.Path(__file__).parent.parent / "README.md"
+  (code,) = re.findall(r"```py\n(.*?)```", readme.read_text(), re.DOTALL)
+  (tmp_path / "ones").mkdir()
+  (tmp_path / "ones" / "trust.py").write_text(code)
+  monkeypatch.syspath_prepend(tmp_path)
+  args = (
+    *("--experiment=compare_methods:also=ones.trust", "--seeds=0"),
+    *(f"--workdir={tmp_path}/run", f"--index={len(METHODS)}"),
+    *("--config.student=mlp_small", "--config.data.views=1"),
+    *("--config.epochs=2", "--config.teacher.epochs=1"),
+    *("--config.teachers=('a=mlp_small', 'b=mlp_small')",),
+    *("--config.terms.hint=0.0", "--config.optimizer.warmup_epochs=0"),
+    "--config.teacher.optimizer.warmup_epochs=0",
+  )
+  assert amtml("sweep", *args) == 0
+  result = cell(tmp_path / "run", "ones.trust", 0)["result"]
+  assert abs(sum(result["weights"].values()) - 1) < 1e-5
+  assert len(set(result["weights"].values())) == 2  # they learnt
+  capsys.readouterr()
+  assert amtml("report", f"{tmp_path}/run") == 0
+  text = (tmp_path / "run" / "report.md").read_text()
+  assert re.search(r"\| ones.trust \| \d\d\.\d\d", text)
 
 
 def test_an_index_is_one_cell(halved):

@@ -1,0 +1,78 @@
+"""The tables of the committed results: the README's, and all beside the JSON.
+
+    python experiments/result_tables.py
+
+In README.md what stands between `<!-- table: FOLDER: TITLE -->` and
+`<!-- end -->` is replaced by that table of experiments/results/FOLDER;
+experiments/results/README.md holds every table of every folder.
+"""
+
+import functools
+import pathlib
+import re
+
+from amtml_jax import experiment, files, loading, results, tables
+
+ROOT = pathlib.Path(__file__).parent.parent
+FOLDERS = ROOT / "experiments" / "results"
+ALL = FOLDERS / "README.md"
+README = ROOT / "README.md"
+_PLACE = re.compile(
+  r"(<!-- table: ([^:\n]+): ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+
+
+@functools.cache
+def made(folder: str) -> tuple[list[tables.Table], list[str]]:
+  """A folder's tables, and what its sweep lacks."""
+  there = results.read(FOLDERS / folder)
+  of = experiment.load(there.header["experiment"])
+  own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
+  lacks = [f"Missing: {', '.join(there.missing)}."] if there.missing else []
+  return tables.checked(own, of.flag), [*lacks, *there.damaged]
+
+
+def filled(text: str) -> str:
+  """The text with today's tables in their places.
+
+  Raises:
+    KeyError: there is no table of a title.
+  """
+
+  def place(found: re.Match) -> str:
+    start, folder, title, end = found.groups()
+    own, lacks = made(folder)
+    table = {t.title: t for t in own}[title]
+    lines = tables.markdown(table).splitlines()[2:]  # without its title
+    return "\n".join([start, *lines, *lacks, "", end])
+
+  return _PLACE.sub(place, text)
+
+
+def every() -> str:
+  """All tables of all folders."""
+  lines = [
+    "# Results",
+    "",
+    "Made by `python experiments/result_tables.py` from the JSON files here;",
+    "the command of each stands in its experiment's docstring.",
+    "",
+  ]
+  for folder in sorted(p.parent.name for p in FOLDERS.glob("*/sweep.json")):
+    own, lacks = made(folder)
+    header = results.read(FOLDERS / folder).header
+    lines += [f"## {folder}", "", f"`--experiment={header['experiment']}`", ""]
+    lines += [line for note in lacks for line in (tables.inline(note), "")]
+    lines += map(tables.markdown, own)
+  return "\n".join(lines)
+
+
+def main() -> None:
+  """Writes both files."""
+  files.write(README, filled(README.read_text(encoding="utf-8")))
+  files.write(ALL, every())
+  print(f"written: {README} and {ALL}")
+
+
+if __name__ == "__main__":
+  main()
