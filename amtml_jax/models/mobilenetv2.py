@@ -1,11 +1,8 @@
 """MobileNetV2 in its form for small images.
 
 Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018),
-table 2. For small images the stem and the second row keep the image's size. As
-in github.com/kuangliu/pytorch-cifar, models/mobilenetv2.py (the sizes), the
-relu has no ceiling of 6, the first block expands once instead of not at all,
-and a block that keeps the size but not the width has a 1×1 convolution as its
-shortcut, where the paper has none.
+table 2. For small images the stem and the second row keep the image's size; it
+has the parameters of the paper's, as torchvision has them.
 """
 
 from __future__ import annotations
@@ -37,9 +34,10 @@ class Block(nn.Module):
   """1×1 expanding, 3×3 channel by channel, 1×1 without relu, and a shortcut.
 
   Attributes:
-    width: output channels.
-    expansion: channels in between, in input channels.
-    stride: of the 3×3 convolution; only blocks of stride 1 have a shortcut.
+    width: output channels; where it is the input's and the stride 1, the input
+      is added.
+    expansion: channels in between, in input channels; 1: nothing expands.
+    stride: of the 3×3 convolution.
   """
 
   width: int
@@ -55,15 +53,14 @@ class Block(nn.Module):
     """Maps (N, H, W, channels) to (N, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
     conv = functools.partial(ConvNorm, **kind_of(self))
     inner = self.expansion * x.shape[-1]
-    y = nn.relu(conv(inner, size=1, name="conv1")(x, train=train))
+    y = x
+    if self.expansion > 1:
+      y = nn.relu6(conv(inner, size=1, name="conv1")(x, train=train))
     depthwise = conv(inner, self.stride, groups=inner, name="conv2")
-    y = nn.relu(depthwise(y, train=train))
+    y = nn.relu6(depthwise(y, train=train))
     y = conv(self.width, size=1, name="conv3")(y, train=train)
-    if self.stride != 1:
-      return y
-    if x.shape[-1] != self.width:
-      x = conv(self.width, size=1, name="shortcut")(x, train=train)
-    return x + y
+    same = self.stride == 1 and x.shape[-1] == self.width
+    return x + y if same else y
 
 
 class Model(nn.Module):
@@ -105,7 +102,7 @@ class Model(nn.Module):
     del keys
     kind = kind_of(self)
     x = x.astype(self.dtype)
-    x = nn.relu(ConvNorm(self.stem, **kind, name="stem")(x, train=train))
+    x = nn.relu6(ConvNorm(self.stem, **kind, name="stem")(x, train=train))
     features, build = [x], repeated(Block, self)
     for stage, rows in enumerate(self.stages, start=1):
       block = 0
@@ -117,7 +114,7 @@ class Model(nn.Module):
           x = part(x, train=train)
       features.append(x)
     last = ConvNorm(self.last, size=1, **kind, name="last")
-    features[-1] = nn.relu(last(x, train=train))
+    features[-1] = nn.relu6(last(x, train=train))
     return classify(self, features)
 
 

@@ -138,16 +138,16 @@ def dpn26(classes):
 
 
 def mobilenetv2(classes):
-  # The paper's table 2: t, c, n, s.
-  rows = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2))
-  rows += ((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+  # The paper's table 2: t, c, n.
+  rows = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3))
+  rows += ((6, 160, 3), (6, 320, 1))
   result, a = conv_norm(3, 32, 3), 32
-  for t, c, n, s in rows:
-    for block in range(n):
+  for t, c, n in rows:
+    for _ in range(n):
       m = t * a
-      result += conv_norm(a, m, 1) + conv_norm(m, m, 3, m) + conv_norm(m, c, 1)
-      if block == 0 and s == 1 and a != c:
-        result += conv_norm(a, c, 1)
+      result += conv_norm(m, m, 3, m) + conv_norm(m, c, 1)
+      if t > 1:
+        result += conv_norm(a, m, 1)
       a = c
   return result + conv_norm(320, 1280, 1) + dense(1280, classes)
 

@@ -19,12 +19,17 @@ The counts are sums over layers, written out for RGB images of 32×32 pixels:
   32, 64 and 16 channels, and LeNet's dense layers.
 - MLPs of two hidden layers of h units: 3072h + h, h² + h and (h + 1)C.
 - The others are counted in `layer_lists.py`. Of those, published elsewhere, and
-  equal: torchvision's documentation for its ResNets with 1000 classes; with 100
-  classes wrn16_2 (0.70M), wrn40_2 (2.26M), resnet8x4 (1.23M) and resnet32x4
+  equal: torchvision's documentation for its ResNets, MobileNetV2 and
+  ShuffleNetV2 with 1000 classes. The convolutions of its VGGs count as ours,
+  and our ResNets for small images as its own but for the stem, 9·3·64 weights
+  instead of 49·3·64. Its DenseNet-121 has a batch norm more, after a larger
+  stem (7,978,856 = 7,971,048 + 40·3·64 + 2·64); its AlexNet and GoogLeNet have
+  other layers than the small forms, whose source stands in their files. With
+  100 classes wrn16_2 (0.70M), wrn40_2 (2.26M), resnet8x4 (1.23M) and resnet32x4
   (7.43M), as tables of distillation papers give them; with 10 classes
   densenet_bc_100_12 (0.8M, Huang et al., table 2). The totals of pytorch-cifar
   that are often quoted are those of vgg16, resnet18, preact_resnet18,
-  resnext29_2x64d, densenet121, googlenet, dpn26, mobilenetv2 and shufflenetv2.
+  resnext29_2x64d, densenet121, googlenet, dpn26 and shufflenetv2.
 """
 
 import pytest
@@ -58,7 +63,7 @@ COUNTS = {
   "densenet_bc_100_12": 769_162,
   "dpn26": 11_574_842,
   "googlenet": 6_166_250,
-  "mobilenetv2": 2_296_922,
+  "mobilenetv2": 2_236_682,
   "preact_resnet18": 11_171_146,
   "preact_resnet50": 23_509_066,
   "resnet101": 42_512_970,
@@ -118,10 +123,12 @@ MAPS = {
   "wrn28_4": "32:16 32:64 16:128 8:256",
 }
 COUNTS_1000 = {
+  "mobilenetv2": 3_504_872,
   "resnet18_imagenet": 11_689_512,
   "resnet34_imagenet": 21_797_672,
   "resnet50_imagenet": 25_557_032,
   "resnet101_imagenet": 44_549_160,
+  "shufflenetv2": 2_278_604,
 }
 
 
