@@ -27,6 +27,8 @@ VALIDATION = "validation_accuracy"
 # How long the processes of a run wait for each other's part of a save. Shorter
 # than the 100 s after which jax aborts those that a dead process left alone.
 PATIENCE = 90
+# How long a process alone waits for its disk, or to be woken up again.
+ALONE = 3600
 # What the system says of files that may be whole all the same.
 _UNREADABLE = (errno.EACCES, errno.EIO, errno.ENOMEM, errno.EPERM, errno.ESTALE)
 
@@ -71,12 +73,13 @@ class Checkpoints:
         ),
       ]
     )
+    patience = PATIENCE if processes.several() else ALONE
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policy,
         best_fn=lambda m: m[VALIDATION],
-        async_options=ocp.AsyncOptions(timeout_secs=PATIENCE),
+        async_options=ocp.AsyncOptions(timeout_secs=patience),
       ),
     )
 

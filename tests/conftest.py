@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_force_host_platform_device_count=4"
   # Compiling is most of the time here; speed of the result is not.
   + " --xla_backend_optimization_level=0"
+  + " --xla_cpu_use_fusion_emitters=false"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 fake_devices.make_room()

@@ -76,6 +76,7 @@ def start(devices, *args, cache=None):
     "JAX_ENABLE_X64": "1",
     "JAX_COMPILATION_CACHE_DIR": str(cache),
     "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+    "--xla_cpu_use_fusion_emitters=false "
     f"--xla_force_host_platform_device_count={devices}",
   }
   return subprocess.Popen(
