@@ -55,13 +55,20 @@ def get_config(text: str = "") -> ConfigDict:
 def get_runs(text: str = "") -> dict[str, dict]:
   """Methods × skews; the student alone knows no skew."""
   read = _read(text)
-  chosen = TUNED[read["data"]] if read["tuned"] == "yes" else {}
+  chosen = _chosen(read["data"]) if read["tuned"] == "yes" else {}
   runs = {"alone": {"method": "alone"}}
   for skew in read["skews"].split("+"):
     for method in METHODS[1:]:
       own = {"method": method, **chosen.get(method, {})}
       runs[f"{method} {skew}"] = own
   return runs
+
+
+def _chosen(data: str) -> dict[str, dict]:
+  if data not in TUNED:
+    known = ", ".join(TUNED)
+    raise ValueError(f"tuned.py knows {known}, not {data}: run tuning.py")
+  return TUNED[data]
 
 
 def teach(

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import pytest
 
 from amtml_jax import experiment, loading
+from amtml_jax.errors import UserError
 from amtml_jax.methods import METHODS
-from experiments import comparison, macs
+from experiments import comparison, macs, tuned, tuning
 
 
 def cells(values):
@@ -103,3 +104,42 @@ def test_every_method_is_compared_and_ones_own_joins_by_its_path():
   own = {c.run: c.settings for c in found.cells(found.base)}[path]
   assert own.adapter.name == path
   assert own.method == "avgmkd"
+
+
+def test_every_method_is_tuned_alike():
+  for method in tuning.METHODS:
+    first, *others = tuning.trials(method)
+    assert first == {}
+    assert len(others) == 7
+    # What a trial moves, all of them move.
+    assert len({tuple(trial) for trial in others}) == 1
+  assert set(tuning.trials("okd")[1]) == {"kd.temperature", "kd.ratio"}
+  assert set(tuning.trials("gate")[1]) == {
+    *("kd.temperature", "kd.ratio", "terms.mixture"),
+    *("adapter.learning_rate", "adapter.evidence_temperature"),
+  }
+
+
+def test_the_best_trial_is_chosen_on_held_out_images():
+  def scored(validation, test):
+    student = {"validation_accuracy": validation, "test_accuracy": test}
+    return [{"seed": 5, "result": {"student": student}}]
+
+  results = {"okd 0.97 0": scored(0.7, 0.9), "okd 0.97 3": scored(0.8, 0.1)}
+  (made,) = tuning.tabulate(results)
+  row = dict(zip(made.columns, made.rows[0], strict=True))
+  assert row["method"] == "okd"
+  assert (row["0"], row["3"], row["1"]) == ("70.00", "80.00", None)
+  assert row["the best one's settings"] == "kd.temperature=5 kd.ratio=0.5"
+
+
+def test_settings_that_were_chosen_are_tried_ones_and_used(monkeypatch):
+  for data, chosen in tuned.TUNED.items():
+    assert set(chosen) == set(tuning.METHODS)
+    for method, settings in chosen.items():
+      assert settings in tuning.trials(method)
+    found = experiment.load(f"specialists:data={data},skews=1,tuned=yes")
+    assert dict(found.runs)["gate 1"] == {"method": "gate", **chosen["gate"]}
+  monkeypatch.delitem(tuned.TUNED, "digits", raising=False)
+  with pytest.raises(UserError, match=r"tuned\.py knows .*, not digits: run"):
+    experiment.load("specialists:data=digits,tuned=yes")

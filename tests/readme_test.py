@@ -6,6 +6,7 @@ import re
 import pytest
 
 from amtml_jax import cli
+from experiments import result_tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,12 @@ def test_ci_runs_the_test_command():
   test = commands[1].strip()
   assert test.endswith(".venv/bin/pytest")
   assert test in (ROOT / ".ci" / "run").read_text()
+
+
+def test_its_tables_are_those_of_the_results():
+  fix = "run python experiments/result_tables.py"
+  assert result_tables.filled(README) == README, fix
+  assert result_tables.ALL.read_text() == result_tables.every(), fix
 
 
 def test_nothing_is_left_to_fill_in():
