@@ -70,6 +70,20 @@ class Results:
     """The names of the cells that are not."""
     return [f"{n}/{s}" for (n, s), r in self.cells.items() if r is None]
 
+  def named_missing(self) -> str:
+    """`even/1, odd (all 5 seeds)`: a run without any result once."""
+    left: dict[str, list[int]] = {}
+    for (run, seed), result in self.cells.items():
+      if result is None:
+        left.setdefault(run, []).append(seed)
+    total, named = Counter(run for run, _ in self.cells), []
+    for run, seeds in left.items():
+      if 1 < len(seeds) == total[run]:
+        named.append(f"{run} (all {len(seeds)} seeds)")
+      else:
+        named += [f"{run}/{seed}" for seed in seeds]
+    return ", ".join(named)
+
   @property
   def runs(self) -> list[str]:
     """The names of the runs, in order."""
@@ -98,7 +112,7 @@ class Results:
     """Sentences on what is missing, or of other code than the rest."""
     out = []
     if self.missing:
-      out.append(f"Missing: {', '.join(self.missing)}.")
+      out.append(f"Missing: {self.named_missing()}.")
     strangers = self.strangers()
     if strangers:
       made = Counter(map(provenance.told, self.done))

@@ -28,7 +28,7 @@ def made(folder: str) -> tuple[list[tables.Table], list[str]]:
   there = results.read(FOLDERS / folder)
   of = experiment.load(there.header["experiment"])
   own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
-  lacks = [f"Missing: {', '.join(there.missing)}."] if there.missing else []
+  lacks = [f"Missing: {there.named_missing()}."] if there.missing else []
   return tables.checked(own, of.flag), [*lacks, *there.damaged]
 
 
