@@ -3,10 +3,12 @@
     python experiments/result_tables.py
 
 In README.md what stands between `<!-- table: FOLDER: TITLE -->` and
-`<!-- end -->` is replaced by that table of experiments/results/FOLDER;
-experiments/results/README.md holds every table of every folder.
+`<!-- end -->` is replaced by that table of experiments/results/FOLDER, as far as
+its cells are there; experiments/results/README.md holds every table of every
+folder, with its notes and what it lacks.
 """
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -41,10 +43,12 @@ def filled(text: str) -> str:
 
   def place(found: re.Match) -> str:
     start, folder, title, end = found.groups()
-    own, lacks = made(folder)
-    table = {t.title: t for t in own}[title]
-    lines = tables.markdown(table).splitlines()[2:]  # without its title
-    return "\n".join([start, *lines, *lacks, "", end])
+    table = {t.title: t for t in made(folder)[0]}[title]
+    # Without its title and notes, which the text around it has.
+    rows = [r for r in table.rows if any(v is not None for v in r[1:])]
+    bare = dataclasses.replace(table, rows=rows, notes=())
+    lines = tables.markdown(bare).splitlines()[2:]
+    return "\n".join([start.strip(), *lines, "", end])
 
   return _PLACE.sub(place, text)
 
