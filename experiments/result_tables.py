@@ -3,8 +3,8 @@
     python experiments/result_tables.py
 
 In README.md what stands between `<!-- table: FOLDER: TITLE -->` and
-`<!-- end -->` is replaced by that table of experiments/results/FOLDER, as far as
-its cells are there; experiments/results/README.md holds every table of every
+`<!-- end -->` is replaced by that table of experiments/results/FOLDER, as far
+as its cells are there; experiments/results/README.md holds every table of every
 folder, with its notes and what it lacks.
 """
 
@@ -48,7 +48,7 @@ def filled(text: str) -> str:
     rows = [r for r in table.rows if any(v is not None for v in r[1:])]
     bare = dataclasses.replace(table, rows=rows, notes=())
     lines = tables.markdown(bare).splitlines()[2:]
-    return "\n".join([start.strip(), *lines, "", end])
+    return "\n".join([start, *lines, "", end])
 
   return _PLACE.sub(place, text)
 
