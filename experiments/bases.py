@@ -21,5 +21,5 @@ def base(data: str) -> ConfigDict:
     raise ValueError(f"data is one of {', '.join(NAMES)}, not {data}")
   c = fashion_mnist.get_config()
   c.data.labels_per_class = 1000
-  c.epochs = 20
+  c.epochs = 8
   return c
