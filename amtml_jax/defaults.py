@@ -91,9 +91,9 @@ def defaults() -> ConfigDict:
         schedule=placeholder(str),  # joint; two_stage
         index=placeholder(int),  # of name=single; None: the best teacher
         l2=placeholder(float),  # 0; μ of μ(‖v‖² + Σ‖θ‖²)
-        hidden=32,  # units of name=gate
+        hidden=32,  # units of name=gate and log_gate
         evidence_temperature=1.0,  # of the probabilities that name=gate sees
-        # 0.1: θ ~ N(0, init_scale²); the scores of name=gate likewise
+        # 0.1: θ ~ N(0, init_scale²); the scores of both gates likewise
         init_scale=placeholder(float),
         v_init_scale=placeholder(float),  # 0: v = 1/√d; > 0: v ~ N(0, that²)
         pooling=placeholder(str),  # max; average: of the map, to β

@@ -20,6 +20,7 @@ needs otherwise than `PAPER` has it. Whatever a config gives itself wins.
 | `amtml` | AMTML-KD: weights, angle and multi-group hints |
 | `amtml_mix` | `amtml`, the adapter rewarded for teachers that are right |
 | `gate` | a two-layer net as adapter, rewarded so; soft targets alone |
+| `log_gate` | and it looks at the teachers' log-probabilities alone |
 | `amtml_notebook` | `amtml` as its authors' published notebooks compute it |
 
 The ablation of AMTML-KD reads `avgmkd`, `amtml_weights`, `amtml_angle`,
@@ -118,6 +119,9 @@ METHODS: dict[str, dict[str, Any]] = {
     settings={"adapter.stop_gradient_representation": True},
   ),
   "gate": dict(adapter="gate", terms={**_KD, **_MIXTURE}),
+  # Weights 3 and 10 make like students, on held-out images; 10 lets the reward
+  # outweigh what soft targets pull the weights to.
+  "log_gate": dict(adapter="log_gate", terms={**_KD, "mixture": 10.0}),
   "amtml_notebook": dict(
     adapter="latent",
     terms={**_AMTML, "kd": "double", "distance": 1.0},

@@ -22,7 +22,8 @@ from amtml_jax.progress import View
 from amtml_jax.tables import Table
 
 SEEDS = range(5)
-RUNS = {name: {"method": name} for name in ("amtml", "amtml_mix", "gate")}
+METHODS = ("amtml", "amtml_mix", "gate", "log_gate")
+RUNS = {name: {"method": name} for name in METHODS}
 
 
 def get_config(text: str = "") -> ConfigDict:

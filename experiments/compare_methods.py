@@ -17,7 +17,7 @@ from amtml_jax.tables import Table
 METHODS = (
   *("alone", "okd", "fitnet", "at", "rkd", "dml", "avgmkd", "ebkd", "camkd"),
   *("amtml_weights", "amtml_angle", "amtml_hint", "amtml", "amtml_mix"),
-  *("amtml_notebook", "gate"),
+  *("amtml_notebook", "gate", "log_gate"),
 )
 SEEDS = range(5)
 

@@ -25,7 +25,7 @@ from amtml_jax.tables import Table
 SEEDS = range(5)
 METHODS = (
   *("alone", "okd", "avgmkd", "ebkd", "camkd"),
-  *("amtml_weights", "amtml", "amtml_mix", "gate"),
+  *("amtml_weights", "amtml", "amtml_mix", "gate", "log_gate"),
 )
 GROUPS = {
   "digits": ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9)),

@@ -34,7 +34,7 @@ TRIALS = (  # after the preset
 )
 # Of these adapters' settings the others know nothing.
 _OF = {
-  "adapter.learning_rate": ("latent", "gate"),
+  "adapter.learning_rate": ("latent", "gate", "log_gate"),
   "adapter.evidence_temperature": ("gate",),
 }
 

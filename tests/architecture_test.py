@@ -15,7 +15,7 @@ LAYERS = (
   ("processes", "compile_cache", "determinism", "fake_devices"),
   ("files", "kept", "lock"),
   ("plugins", "parallel", "metrics", "progress", "interrupt", "profile"),
-  ("defaults", "pooling", "pairwise", "dropout", "conv_norm"),
+  ("defaults", "pooling", "pairwise", "dropout", "conv_norm", "gating"),
   ("triples", "near_legs", "repeated", "network", "classify"),
   ("runs",),
   ("config",),

@@ -123,7 +123,7 @@ WRONG = {
   ),
   "an adapter that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.adapter.name=x"],
-    "no adapter called 'x'; known: confidence, entropy, gate, latent",
+    "no adapter called 'x'; known: confidence, entropy, gate, latent, log_gate",
   ),
   "a data source that is not there": (
     ["run", "--config={config}", "--workdir={new}", "--config.data.source=x"],

@@ -32,6 +32,7 @@ EXPECTED = {
   "amtml": ("latent", KD | {"angle": 1.0, "hint": 1.0}),
   "amtml_mix": ("latent", KD | {"angle": 1.0, "hint": 1.0, "mixture": 3.0}),
   "gate": ("gate", KD | {"mixture": 3.0}),
+  "log_gate": ("log_gate", KD | {"mixture": 10.0}),
   "amtml_notebook": (
     "latent",
     {"cross_entropy": 0.3, "kd": 1.4, "angle": 1, "distance": 1, "hint": 1},

@@ -8,10 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from amtml_jax import pooling, precision
+from amtml_jax import gating, pooling, precision
 from amtml_jax.types import ModelOutput
-
-_HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def evidence(
@@ -61,8 +59,7 @@ class Adapter(nn.Module):
     num_teachers: m.
     ranking: not looked at; every adapter is built alike.
     hidden: the units of the hidden layer.
-    init_scale: the standard deviation of W₂ at the start, times √hidden: small,
-      so that all weights start near 1/m, and not 0, so that W₁ learns at once.
+    init_scale: of W₂ at the start (gating.py).
     evidence_temperature: T of `evidence`.
   """
 
@@ -84,15 +81,9 @@ class Adapter(nn.Module):
     """Returns the log-weights `(N, m)`, rows logsumexp to 0."""
     del labels
     said = jnp.stack([t.logits for t in teachers])
-    seen = evidence(student.last, said, self.evidence_temperature)
-    kind = {
-      "dtype": seen.dtype,
-      "param_dtype": seen.dtype,
-      "precision": "highest",
-    }
-    units = nn.Dense(self.hidden, kernel_init=_HE_NORMAL, name="hidden", **kind)
-    start = nn.initializers.normal(self.init_scale * self.hidden**-0.5)
-    scores = nn.Dense(
-      self.num_teachers, kernel_init=start, name="scores", **kind
+    return gating.log_weights(
+      evidence(student.last, said, self.evidence_temperature),
+      self.num_teachers,
+      hidden=self.hidden,
+      init_scale=self.init_scale,
     )
-    return jax.nn.log_softmax(scores(nn.relu(units(seen))), axis=-1)
