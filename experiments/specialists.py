@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from amtml_jax import commands, ensemble, network
 from amtml_jax.defaults import arguments
-from amtml_jax.experiments import bases, comparison
+from amtml_jax.experiments import bases, comparison, skew_tables
 from amtml_jax.experiments.tuned import TUNED
 from amtml_jax.progress import View
 from amtml_jax.tables import Table
@@ -94,35 +94,5 @@ def teach(
 
 
 def tabulate(results: comparison.Results) -> list[Table]:
-  """A table of methods a skew, and what the teachers and weights are worth."""
-  skews = list(dict.fromkeys(run.split()[1] for run in results if " " in run))
-  tables, rows = [], []
-  for skew in skews:
-    own = {m: results.get(f"{m} {skew}", ()) for m in METHODS[1:]}
-    own = {"alone": results["alone"], **own}
-    tables.append(comparison.table(f"Skew {skew}", own, "avgmkd"))
-    for method, cells in own.items():
-      if method != "alone":
-        rows.append((f"{method} {skew}", *_listening(cells)))
-  note = (
-    "In percent, on the test split. Oracle: a right teacher whenever there is "
-    "one. Way: how much of the way from the even mixture's accuracy to the "
-    "oracle's the learned mixture covers."
-  )
-  columns = ("run", "even", "mixture", "oracle", "way", "weight on right")
-  return [*tables, Table("Who is heard", columns, rows, (note,))]
-
-
-def _listening(cells: comparison.Cells) -> tuple:
-  even, mixture = (
-    comparison.scores(cells, "ensemble", which, "test_accuracy")
-    for which in ("uniform", "adaptive")
-  )
-  oracle = comparison.scores(cells, "some_teacher_right")
-  way = {
-    seed: 100 * (mixture[seed] - even[seed]) / (oracle[seed] - even[seed])
-    for seed in mixture
-    if oracle[seed] > even[seed]
-  }
-  right = comparison.scores(cells, "weight_on_right")
-  return tuple(map(comparison.shown, (even, mixture, oracle, way, right)))
+  """Gains and ways by skew, a table of methods a skew, who is heard."""
+  return skew_tables.tables(results, METHODS)

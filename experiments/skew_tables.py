@@ -1,0 +1,94 @@
+"""Methods × skews, in short and in full: the tables of specialists."""
+
+from collections.abc import Sequence
+
+from amtml_jax.experiments import comparison
+from amtml_jax.tables import Table
+
+REFERENCE = "avgmkd"
+ORACLE = "Oracle: a right teacher whenever there is one."
+WAY = (
+  "Way: how much of the way from the even mixture's accuracy to the oracle's "
+  "the learned mixture covers, in percent."
+)
+BySkew = dict[str, comparison.Results]
+
+
+def tables(results: comparison.Results, methods: Sequence[str]) -> list[Table]:
+  """Of runs called METHOD SKEW, and `alone`, which knows no skew."""
+  skews = sorted({run.split()[1] for run in results if " " in run}, key=float)
+  by_skew = {
+    skew: {
+      m: results.get(m if m == "alone" else f"{m} {skew}", ()) for m in methods
+    }
+    for skew in skews
+  }
+  each = (
+    comparison.table(f"Skew {skew}", own, REFERENCE)
+    for skew, own in by_skew.items()
+  )
+  return [_gains(by_skew), _ways(by_skew), *each, _heard(by_skew)]
+
+
+def _gains(by_skew: BySkew) -> Table:
+  """What each gains over plain averaging."""
+  rows, groups = {}, {f"skew {skew}": {} for skew in by_skew}
+  for skew, own in by_skew.items():
+    beside = comparison.accuracy(own[REFERENCE])
+    for method, cells in own.items():
+      mine = comparison.accuracy(cells)
+      if mine:
+        groups[f"skew {skew}"][method] = comparison.mean_std(mine)
+      gain, p = comparison.difference(mine, beside)
+      said = gain if p is None else f"{gain} (p {p})"
+      row = rows.setdefault(method, [method])
+      row.append(comparison.shown(mine) if method == REFERENCE else said)
+  note = (
+    f"{REFERENCE}: test accuracy in percent, mean ± standard deviation over "
+    "seeds. The others: the mean of the paired differences to it in points, "
+    "and p of the two-sided paired t-test."
+  )
+  columns = ("method", *groups)
+  unit = "test accuracy, %"
+  made = [tuple(row) for row in rows.values()]
+  return Table("Gain by skew", columns, made, (note,), groups, unit)
+
+
+def _ways(by_skew: BySkew) -> Table:
+  """How far each mixture comes."""
+  rows = {}
+  for own in by_skew.values():
+    for method, cells in own.items():
+      if method not in ("alone", REFERENCE):
+        rows.setdefault(method, [method]).append(_listening(cells)[3])
+  columns = ("method", *(f"skew {skew}" for skew in by_skew))
+  made = [tuple(row) for row in rows.values()]
+  return Table("Way to the oracle by skew", columns, made, (f"{ORACLE} {WAY}",))
+
+
+def _heard(by_skew: BySkew) -> Table:
+  """What the way is made of."""
+  rows = [
+    (f"{method} {skew}", *_listening(cells))
+    for skew, own in by_skew.items()
+    for method, cells in own.items()
+    if method != "alone"
+  ]
+  note = f"In percent, on the test split. {ORACLE} {WAY}"
+  columns = ("run", "even", "mixture", "oracle", "way", "weight on right")
+  return Table("Who is heard", columns, rows, (note,))
+
+
+def _listening(cells: comparison.Cells) -> tuple:
+  even, mixture = (
+    comparison.scores(cells, "ensemble", which, "test_accuracy")
+    for which in ("uniform", "adaptive")
+  )
+  oracle = comparison.scores(cells, "some_teacher_right")
+  way = {
+    seed: 100 * (mixture[seed] - even[seed]) / (oracle[seed] - even[seed])
+    for seed in mixture
+    if oracle[seed] > even[seed]
+  }
+  right = comparison.scores(cells, "weight_on_right")
+  return tuple(map(comparison.shown, (even, mixture, oracle, way, right)))
