@@ -33,5 +33,11 @@ TUNED: dict[str, dict[str, dict[str, float]]] = {
       "terms.mixture": 10.0,
       "adapter.evidence_temperature": 2.0,
     },
+    "log_gate": {
+      "kd.temperature": 2.0,
+      "kd.ratio": 0.9,
+      "adapter.learning_rate": 0.1,
+      "terms.mixture": 10.0,
+    },
   },
 }
