@@ -141,7 +141,7 @@ def _cells(there: Results) -> Table:
     if result is None:
       rows.append((name, str(seed), "missing", None, None))
       continue
-    mark = " *" if f"{name}/{seed}" in strange else ""
+    mark = " *" if (name, seed) in strange else ""
     code, spent = provenance.told(result), f"{result['seconds']:.0f} s"
     rows.append((name, str(seed), "done", spent, code + mark))
   columns = ("run", "seed", "state", "time", "code")

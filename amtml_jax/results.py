@@ -23,6 +23,7 @@ from amtml_jax.workdirs import FREE
 
 SWEEP = "sweep.json"
 FORMAT = 1
+_IN_A_TABLE = 4  # names below a table; the report begins with all
 _HEADER = {
   "format": int,
   "experiment": str,
@@ -70,11 +71,15 @@ class Results:
     """The names of the cells that are not."""
     return [f"{n}/{s}" for (n, s), r in self.cells.items() if r is None]
 
-  def named_missing(self) -> str:
-    """`even/1, odd (all 5 seeds)`: a run without any result once."""
+  def named_missing(self) -> list[str]:
+    """`even/1`, `odd (all 2 seeds)`: a run without any result once."""
+    return self._named({cell for cell, r in self.cells.items() if r is None})
+
+  def _named(self, cells: set[tuple[str, int]]) -> list[str]:
+    """Cells by name; those of a whole run once."""
     left: dict[str, list[int]] = {}
-    for (run, seed), result in self.cells.items():
-      if result is None:
+    for run, seed in self.cells:
+      if (run, seed) in cells:
         left.setdefault(run, []).append(seed)
     total, named = Counter(run for run, _ in self.cells), []
     for run, seeds in left.items():
@@ -82,7 +87,7 @@ class Results:
         named.append(f"{run} (all {len(seeds)} seeds)")
       else:
         named += [f"{run}/{seed}" for seed in seeds]
-    return ", ".join(named)
+    return named
 
   @property
   def runs(self) -> list[str]:
@@ -97,29 +102,33 @@ class Results:
         out[name].append(result)
     return out
 
-  def strangers(self) -> list[str]:
+  def strangers(self) -> set[tuple[str, int]]:
     """The cells of other code than the one at hand, where codes are mixed."""
     made = {provenance.told(r) for r in self.done}
     if len(made) < 2:
-      return []
+      return set()
     others = [r for r in self.done if not provenance.is_ours(r)]
     if len(others) == len(self.done):  # then those of fewest results
       most = Counter(map(provenance.told, self.done)).most_common(1)[0][0]
       others = [r for r in self.done if provenance.told(r) != most]
-    return [f"{r['run']}/{r['seed']}" for r in others]
+    return {(r["run"], r["seed"]) for r in others}
 
-  def lacks(self) -> list[str]:
-    """Sentences on what is missing, or of other code than the rest."""
+  def lacks(self, most: int | None = None) -> list[str]:
+    """Sentences on what is missing, or of other code than the rest.
+
+    Args:
+      most: names no more than that; for a table, below a list of all.
+    """
     out = []
     if self.missing:
-      out.append(f"Missing: {self.named_missing()}.")
+      out.append(f"Missing: {_listed(self.named_missing(), most)}.")
     strangers = self.strangers()
     if strangers:
       made = Counter(map(provenance.told, self.done))
       told = "; ".join(f"{n} of {code}" for code, n in made.items())
+      names = _listed(self._named(strangers), most)
       out.append(
-        f"Marked *, of another version of the code: {', '.join(strangers)} "
-        f"(results: {told})."
+        f"Marked *, of another version of the code: {names} (results: {told})."
       )
     return out
 
@@ -144,7 +153,7 @@ class Results:
       return table
     total = Counter(name for name, _ in self.cells)
     done = Counter(r["run"] for r in self.done)
-    strange = {name.rpartition("/")[0] for name in self.strangers()}
+    strange = {run for run, _ in self.strangers()}
     rows = []
     for first, *rest in table.rows:
       label = first
@@ -153,7 +162,7 @@ class Results:
       if first in strange:
         label = f"{label} *"
       rows.append((label, *rest))
-    notes = [*table.notes, *self.lacks()]
+    notes = [*table.notes, *self.lacks(_IN_A_TABLE)]
     return dataclasses.replace(table, rows=rows, notes=notes)
 
   def seconds(self) -> float | None:
@@ -252,3 +261,10 @@ def curve(
 def _drawn(key: str, kept: Sequence[str]) -> bool:
   student = key.startswith("validation/student/")
   return key in kept or student or key.startswith("train/weight/")
+
+
+def _listed(names: list[str], most: int | None) -> str:
+  """`a, b and 3 more`."""
+  cut = len(names) if most is None else most
+  more = f" and {len(names) - cut} more" if len(names) > cut else ""
+  return ", ".join(names[:cut]) + more

@@ -30,7 +30,8 @@ def made(folder: str) -> tuple[list[tables.Table], list[str]]:
   there = results.read(FOLDERS / folder)
   of = experiment.load(there.header["experiment"])
   own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
-  lacks = [f"Missing: {there.named_missing()}."] if there.missing else []
+  lacks = there.named_missing()
+  lacks = [f"Missing: {', '.join(lacks)}."] if lacks else []
   return tables.checked(own, of.flag), [*lacks, *there.damaged]
 
 

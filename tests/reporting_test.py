@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from amtml_jax import charts, cli, provenance, results
+from amtml_jax import charts, cli, provenance, results, tables
 
 EVIL = '<b onclick="x()">&$\\_|'
 FILE = '''
@@ -141,6 +141,15 @@ def test_a_half_finished_sweep_says_which_cells_are_missing(folder):
   assert "3 of 4 cells are done." in page.texts
   assert page.texts.count(f"Missing: {EVIL}/1.") == 2
   assert page.texts.count("missing") == 1
+
+
+def test_a_table_names_few_of_many_missing_cells(tmp_path):
+  cells = {(f"run{i}", seed): None for i in range(6) for seed in (0, 1)}
+  there = results.Results(tmp_path, {}, cells, [])
+  assert "run5 (all 2 seeds)." in there.notes()[1]
+  (below,) = there.marked(tables.Table("Methods", ("run", "x"), [])).notes
+  assert below.startswith("Missing: run0 (all 2 seeds), run1 (all 2 seeds), ")
+  assert below.endswith("run3 (all 2 seeds) and 2 more.")
 
 
 def test_the_row_of_a_run_with_missing_seeds_says_so(folder):

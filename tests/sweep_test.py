@@ -127,7 +127,7 @@ def test_the_readmes_adapter_is_compared_by_its_path(
 def test_an_index_is_one_cell(halved):
   there = results.read(halved)
   assert there.missing == ["even/0", "even/1", "one/1"]
-  assert there.named_missing() == "even (all 2 seeds), one/1"
+  assert there.named_missing() == ["even (all 2 seeds)", "one/1"]
   assert [p.name for p in (halved / "cells").iterdir()] == ["one"]
   # Only the teachers that this cell listens to.
   assert [p.name for p in (halved / "teachers").iterdir()] == ["a"]
