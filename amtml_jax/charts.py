@@ -30,6 +30,7 @@ COLOURS = (
   "#808080",
 )
 DASHES = ("-", "--", ":", "-.")
+APART = len(COLOURS) * len(DASHES)  # curves that look unlike
 WIDTH = 4.8  # inches: on a phone letters shrink by a quarter, not to a half
 
 Band = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]

@@ -100,7 +100,7 @@ def _figures(
     scale = 100.0 if unit else 1.0
     lines = {n: _band(cells, key, scale) for n, cells in by_run.items()}
     lines = {n: line for n, line in lines.items() if line[0]}
-    if lines:
+    if 0 < len(lines) <= charts.APART:  # of more nobody would find one
       caption += ": mean over seeds, and all between the least and the most"
       out[caption] = charts.curves(lines, unit or "entropy")
   rows = {n: _weights(cells) for n, cells in by_run.items()}

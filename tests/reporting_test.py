@@ -9,7 +9,15 @@ import sys
 
 import pytest
 
-from amtml_jax import charts, cli, provenance, results, tables
+from amtml_jax import (
+  charts,
+  cli,
+  experiment,
+  provenance,
+  reporting,
+  results,
+  tables,
+)
 
 EVIL = '<b onclick="x()">&$\\_|'
 FILE = '''
@@ -150,6 +158,17 @@ def test_a_table_names_few_of_many_missing_cells(tmp_path):
   (below,) = there.marked(tables.Table("Methods", ("run", "x"), [])).notes
   assert below.startswith("Missing: run0 (all 2 seeds), run1 (all 2 seeds), ")
   assert below.endswith("run3 (all 2 seeds) and 2 more.")
+
+
+def test_more_curves_than_look_unlike_are_not_drawn(tmp_path):
+  def captions(count):
+    cells = {(f"run{i}", 0): result(f"run{i}", 0) for i in range(count)}
+    there = results.Results(tmp_path, {}, cells, [])
+    return reporting._figures(there, [], experiment.load("compare_methods"))
+
+  assert len(captions(charts.APART)) == 3
+  (left,) = captions(charts.APART + 1)
+  assert left.startswith("Whom the student listens to")
 
 
 def test_the_row_of_a_run_with_missing_seeds_says_so(folder):
