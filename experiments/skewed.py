@@ -1,9 +1,11 @@
 """A data source: another one whose training split knows some classes best.
 
 `config.data.source = "amtml_jax.experiments.skewed"` with `data.name` as
-SOURCE/CLASSES/SKEW, say `idx/0+2+4+6/0.97`: every image of its own classes, and
-of each other class a share of 1 - SKEW, drawn by the rows' own numbers (at
-least one image: every class has to be seen). The test split stays whole.
+SOURCE/CLASSES/SKEW/VALIDATION/SEED, say `idx/0+2+4+6/0.97/0.1/0`: every image
+of its own classes, and of each other class a share of 1 - SKEW, drawn by the
+rows' own numbers (at least one image: every class has to be seen). What a
+student of the whole source holds out for validation, by its `data.validation`
+and `data.split_seed`, is in no teacher's part. The test split stays whole.
 """
 
 import numpy as np
@@ -19,24 +21,27 @@ def load(
 ) -> Dataset:
   """One split; `folder` and `image_size` are the source's own."""
   try:
-    source, own, skew = name.split("/")
-    kept = {int(c) for c in own.split("+")}
-    left = 1.0 - float(skew)
+    source, own, skew, validation, seed = name.split("/")
+    kept, left = {int(c) for c in own.split("+")}, 1.0 - float(skew)
+    held, seed = float(validation), int(seed)
   except ValueError:
     raise UserError(
-      f"config.data.name={name!r} must be SOURCE/CLASSES/SKEW, such as "
-      "idx/0+2+4+6/0.97"
+      f"config.data.name={name!r} must be SOURCE/CLASSES/SKEW/VALIDATION/SEED, "
+      "such as idx/0+2+4+6/0.97/0.1/0"
     ) from None
   data = plugins.find("data", source)(
     split, folder=folder, name="", image_size=image_size
   )
   if split != "train":
     return data
-  groups = splits.by_class(data.label, len(data.classes), seed=0)
-  sizes = [
-    len(group) if c in kept else max(1, round(left * len(group)))
-    for c, group in enumerate(groups)
-  ]
-  rows = [g[:size] for g, size in zip(groups, sizes, strict=True)]
-  rows = np.sort(np.concatenate(rows))
+  count, taken = len(data.classes), []
+  groups = splits.by_class(data.label, count, seed=seed)
+  # Not in the order of the split, whose first rows a student with few labels
+  # gets: it would know either all or none of a teacher's other classes.
+  orders = splits.by_class(data.label, count, seed=seed + 1)
+  for c, (group, order) in enumerate(zip(groups, orders, strict=True)):
+    free = order[~np.isin(order, group[: splits.share(len(group), held)])]
+    size = len(free) if c in kept else max(1, round(left * len(free)))
+    taken.append(free[:size])
+  rows = np.sort(np.concatenate(taken))
   return Dataset(data.image[rows], data.label[rows], data.classes)
