@@ -179,6 +179,11 @@ def _sweep(argv: Sequence[str]) -> None:
   )
   if not values.workdir:
     raise UserError("amtml sweep needs --workdir, a folder to write to")
+  for name in ("index", "seeds"):  # of a variable that is not set
+    if any(re.fullmatch(f"--?{name}=", a) for a in argv):
+      raise UserError(
+        f"--{name}= names nothing; give a number, or leave it out"
+      )
   seeds, index = experiment.seeds(values.seeds), None
   if values.index:
     if not re.fullmatch("[0-9]{1,9}", values.index):

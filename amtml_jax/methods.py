@@ -99,7 +99,9 @@ METHODS: dict[str, dict[str, Any]] = {
       "hint.weighted": True,  # by 1 for the one teacher, 0 for the others
     },
   ),
-  "at": dict(adapter="single", terms={**_KD, "attention": 1.0}),
+  # β of the authors' commands (szagoruyko/attention-transfer): their term, too,
+  # is a mean over places of maps of length 1, far below 1.
+  "at": dict(adapter="single", terms={**_KD, "attention": 1000.0}),
   "rkd": dict(adapter="single", terms={**_KD, "distance": 1.0, "angle": 2.0}),
   "avgmkd": dict(adapter="uniform", terms=_KD),
   "ebkd": dict(adapter="entropy", terms=_KD),

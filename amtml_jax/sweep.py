@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from amtml_jax import (
@@ -215,6 +216,10 @@ class Sweep:
           diverged = error
           # Those of other seeds have done nothing wrong.
           left += [[cell] for cell in cells] if len(cells) > 1 else []
+        finally:
+          # A program maps memory in hundreds of pieces, of which a process may
+          # have 65,530 on Linux: a long sweep would die of them.
+          jax.clear_caches()
     there = results.read(self._results)
     self._view.say(there.notes()[0])
     if diverged:

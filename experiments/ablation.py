@@ -4,7 +4,8 @@
     amtml report runs/ablation
 
 From KD under even weights to the whole objective, and beyond it the term that
-gives the weights a reason. `:data=fashion_mnist` for another data set.
+gives the weights a reason; held: the adapter's gradient does not reach the
+student, as in `amtml_mix`. `:data=fashion_mnist` for another data set.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,8 @@ RUNS = {
   "KD + weights + angle": {"method": "amtml_angle"},
   "KD + weights + hints": {"method": "amtml_hint"},
   "all": {"method": "amtml"},
-  "all + mixture": {"method": "amtml_mix"},
+  "all + mixture": {"method": "amtml", "terms.mixture": 3.0},
+  "all + mixture, held": {"method": "amtml_mix"},
 }
 
 

@@ -31,6 +31,8 @@ def get_runs(text: str = "") -> dict[str, dict]:
   """One run a method, and one a module of `also`."""
   own = {method: {"method": method} for method in METHODS}
   for path in filter(None, _read(text)["also"].split("+")):
+    if path in own:
+      raise ValueError(f"also={path} is there already")
     own[path] = {"method": "avgmkd", "adapter.name": path}
   return own
 

@@ -55,7 +55,7 @@ def difference(own: dict[int, float], beside: dict[int, float]) -> tuple:
   if not gains:
     return None, None
   text = f"{statistics.mean(gains):+.2f}"
-  if len(gains) < 2 or statistics.stdev(gains) == 0.0:
+  if len(gains) < 2 or statistics.stdev(gains) < 1e-9:  # but for rounding
     return text, None
   test = stats.ttest_rel([own[s] for s in seeds], [beside[s] for s in seeds])
   return text, f"{test.pvalue:.3f}" if test.pvalue >= 0.001 else "<0.001"

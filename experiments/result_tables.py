@@ -12,8 +12,9 @@ import dataclasses
 import functools
 import pathlib
 import re
+from collections import Counter
 
-from amtml_jax import experiment, files, loading, results, tables
+from amtml_jax import experiment, files, loading, provenance, results, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = ROOT / "experiments" / "results"
@@ -26,13 +27,17 @@ _PLACE = re.compile(
 
 @functools.cache
 def made(folder: str) -> tuple[list[tables.Table], list[str]]:
-  """A folder's tables, and what its sweep lacks."""
+  """A folder's tables, and sentences on what is there and what is not."""
   there = results.read(FOLDERS / folder)
   of = experiment.load(there.header["experiment"])
   own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
   lacks = there.named_missing()
-  lacks = [f"Missing: {', '.join(lacks)}."] if lacks else []
-  return tables.checked(own, of.flag), [*lacks, *there.damaged]
+  lacks += [run for run, _ in of.runs if run not in there.runs]
+  made = Counter(map(provenance.told, there.done))
+  code = ", ".join(f"{code} ({count} cells)" for code, count in made.items())
+  notes = [f"By {code}."]
+  notes += [f"Missing: {', '.join(lacks)}."] if lacks else []
+  return tables.checked(own, of.flag), [*notes, *there.damaged]
 
 
 def filled(text: str) -> str:

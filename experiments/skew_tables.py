@@ -9,8 +9,9 @@ REFERENCE = "avgmkd"
 ORACLE = "Oracle: a right teacher whenever there is one."
 WAY = (
   "Way: how much of the way from the even mixture's accuracy to the oracle's "
-  "the learned mixture covers, in percent."
+  "the learned mixture covers, in percent; where that is a point or more."
 )
+LEAST = 1.0  # points between even weights and the oracle, for a way to be told
 BySkew = dict[str, comparison.Results]
 
 
@@ -88,7 +89,7 @@ def _listening(cells: comparison.Cells) -> tuple:
   way = {
     seed: 100 * (mixture[seed] - even[seed]) / (oracle[seed] - even[seed])
     for seed in mixture
-    if oracle[seed] > even[seed]
+    if oracle[seed] - even[seed] > LEAST
   }
   right = comparison.scores(cells, "weight_on_right")
   return tuple(map(comparison.shown, (even, mixture, oracle, way, right)))

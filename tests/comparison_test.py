@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from amtml_jax import experiment, loading
+from amtml_jax import config, experiment, loading
 from amtml_jax.errors import UserError
+from amtml_jax.losses import hint
 from amtml_jax.methods import METHODS
 from experiments import comparison, macs, tuned, tuning
 
@@ -104,6 +105,27 @@ def test_every_method_is_compared_and_ones_own_joins_by_its_path():
   own = {c.run: c.settings for c in found.cells(found.base)}[path]
   assert own.adapter.name == path
   assert own.method == "avgmkd"
+
+
+@pytest.mark.parametrize("also", ["gate", "my.one+my.one"])
+def test_a_name_that_is_there_is_no_method_of_ones_own(also):
+  with pytest.raises(UserError, match=r"also=.* is there already"):
+    experiment.load(f"compare_methods:also={also}")
+
+
+def test_the_mappings_of_hints_are_three():
+  found = experiment.load("hint_mapping")
+  _, *own = [c.settings.hint for c in found.cells(found.base, (0,))]
+  best_first = (0, 2, 1)  # of the digits' teachers
+  made = {hint.groups(h.mapping, best_first, 3, seed=h.seed) for h in own}
+  assert len(made) == 3
+
+
+def test_a_step_of_every_method_is_timed_but_of_peers():
+  found = experiment.load("cost")
+  runs = {c.run: config.resolve(c.settings) for c in found.cells(found.base)}
+  assert set(METHODS) - set(runs) == {"dml"}
+  assert {run.peers for run in runs.values()} == {1}
 
 
 def test_every_method_is_tuned_alike():

@@ -20,7 +20,7 @@ EXPECTED = {
   "alone": ("uniform", {"cross_entropy": 1.0}),
   "okd": ("single", KD),
   "fitnet": ("single", KD | {"hint": 1.0}),
-  "at": ("single", KD | {"attention": 1.0}),
+  "at": ("single", KD | {"attention": 1000.0}),
   "rkd": ("single", KD | {"distance": 1.0, "angle": 2.0}),
   "dml": ("uniform", {"cross_entropy": 1.0, "mutual": 1.0}),
   "avgmkd": ("uniform", KD),

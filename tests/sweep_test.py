@@ -1,10 +1,12 @@
 """A sweep on blobs, from its file to results: resumes, shares, refuses."""
 
+import gc
 import json
 import pathlib
 import re
 import shutil
 
+import jax
 import pytest
 
 from amtml_jax import cli, commands, experiment, results, sweep
@@ -122,6 +124,16 @@ def test_the_readmes_adapter_is_compared_by_its_path(
   assert amtml("report", f"{tmp_path}/run") == 0
   text = (tmp_path / "run" / "report.md").read_text()
   assert re.search(r"\| ones.trust \| \d\d\.\d\d", text)
+
+
+def test_a_cell_leaves_no_compiled_programs_behind(file, halved, tmp_path):
+  # Each maps memory, of which a process may have so many pieces: a long sweep
+  # of large programs died of them.
+  shutil.copytree(halved, tmp_path / "run")
+  args = (f"--experiment={file}", f"--workdir={tmp_path}/run", "--index=0")
+  assert amtml("sweep", *args) == 0
+  gc.collect()
+  assert len(jax.devices()[0].client.live_executables()) < 10
 
 
 def test_an_index_is_one_cell(halved):
@@ -307,6 +319,8 @@ WRONG = {
   "no base": (TAIL, (), "get_config() is missing"),
   "no Python": ("def tabulate(:", (), "SyntaxError: invalid syntax"),
   "an index out of range": (FILE, ("--index=4",), "has 4 cells, 0 to 3"),
+  "an index of nothing": (FILE, ("--index=",), "--index= names nothing"),
+  "seeds of nothing": (FILE, ("--seeds=",), "--seeds= names nothing"),
   "an index that is none": (FILE, ("--index=-1",), "--index=-1 must be a cell"),
   "seeds that are none": (FILE, ("--seeds=1,x",), "--seeds=[1, 'x'] must be"),
   "an unknown key of the base": (
