@@ -167,13 +167,17 @@ class Sweep:
       return []
     before = results.read(self._results)
     there = {c: r for c, r in before.cells.items() if r is not None}
-    pairs = [("a sweep", before.header["base"], self._base)]
+    pairs = [("a sweep", before.header["base"], self._base.to_dict())]
     for cell in self.cells:
       result = there.pop((cell.run, cell.seed), None)
       if result is not None:
-        pairs.append((cell.name, result["config"], cell.settings))
+        pairs.append((cell.name, result["config"], cell.settings.to_dict()))
+        # A preset may mean other values than it did.
+        if "resolved" in result:
+          now = _resolved(cell.settings)
+          pairs.append((cell.name, result["resolved"], now))
     for what, was, now in pairs:
-      change = results.changed(was, now.to_dict())
+      change = results.changed(was, now)
       check(
         change is None,
         f"--workdir={self._workdir} holds {what} with {change}; use another "
@@ -268,6 +272,7 @@ class Sweep:
             "versions": result.get("versions", provenance.versions()),
             "seconds": seconds,
             "config": files.plain(cell.settings.to_dict()),
+            "resolved": _resolved(cell.settings),
             "result": files.plain(kept),
             "curve": results.curve(folder, student),
           },
@@ -304,6 +309,13 @@ class Sweep:
         self._taught.add(key)
       settings.ensemble = str(place / "ensemble")
     return settings
+
+
+def _resolved(settings: ConfigDict) -> dict[str, Any]:
+  """What a config asks for, with its method's values in their places."""
+  run = config.as_dict(config.resolve(settings))
+  labels = ", ".join(sorted(run["terms"]))
+  return files.plain({**run, "of_terms": labels})
 
 
 def _stretches(cells: Sequence[Cell]) -> list[list[Cell]]:

@@ -372,3 +372,18 @@ def test_another_base_or_run_is_refused(file, finished, tmp_path, capsys):
   err = capsys.readouterr().err
   assert "holds even/0 with kd.ratio=0.7, not 0.5" in err
   assert (finished / "results" / "sweep.json").read_bytes() == before
+
+
+def test_results_of_a_preset_that_has_changed_are_refused(
+  file, finished, monkeypatch, capsys
+):
+  args = (f"--experiment={file}", f"--workdir={finished}")
+  for terms, said in (
+    ({"kd": 0.25}, "terms.kd.weight=0.7, not 0.25"),
+    ({"distance": 1.0}, "of_terms='cross_entropy, kd', not 'cross_"),
+  ):
+    changed = {**METHODS["okd"]["terms"], **terms}
+    with monkeypatch.context() as patch:
+      patch.setitem(METHODS, "okd", {**METHODS["okd"], "terms": changed})
+      assert amtml("sweep", *args) == 2
+    assert f"holds one/0 with {said}" in capsys.readouterr().err
