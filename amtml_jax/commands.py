@@ -31,6 +31,9 @@ from amtml_jax.plan import Plan, check_batch
 from amtml_jax.progress import View
 from amtml_jax.train import Training
 
+# Times the accuracy of a guess; a teacher below it has hardly learnt.
+_BETTER = 1.5
+
 
 def _alone(command: Callable[..., Any]) -> Callable[..., Any]:
   """A command that has its workdir for itself."""
@@ -147,6 +150,12 @@ def teach(settings: ConfigDict, workdir: pathlib.Path, view: View) -> Ensemble:
     training = train(alone[name], data, None, workdir / "teachers" / name, view)
     entry, variables = _graduate(training, data)
     view.say(f"{name}  validation {entry.validation_accuracy:.2%}")
+    if entry.validation_accuracy * len(entry.classes) < _BETTER:
+      view.say(
+        f"warning: {name} is hardly better than chance on held-out images; a "
+        "smaller learning_rate or a clip_norm may help, in "
+        "config.teacher.optimizer, in another --workdir"
+      )
     kept = [t for t in there.values() if t.name != name]
     variables = (*ensemble.restore_entries(folder, kept), variables)
     pairs = zip((*kept, entry), variables, strict=True)

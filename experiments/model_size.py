@@ -12,7 +12,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from amtml_jax.defaults import arguments, defaults
+from amtml_jax.defaults import arguments
 from amtml_jax.experiments import bases, comparison, macs
 from amtml_jax.progress import View
 from amtml_jax.tables import Table
@@ -26,17 +26,12 @@ LARGE = ("resnet20", "resnet20_slim", "resnet8")
 
 def get_config(text: str = "") -> ConfigDict:
   """The base; `text` is what follows the colon of --experiment."""
-  data = arguments(text, data="digits")["data"]
-  if data not in ("cifar10", "cifar100"):
-    return bases.base(data)
-  c = defaults()
-  c.data.name = data
-  return c
+  return bases.base(arguments(text, data="digits")["data"])
 
 
 def get_runs(text: str = "") -> dict[str, dict]:
   """One run a student."""
-  paper = arguments(text, data="digits")["data"].startswith("cifar")
+  paper = arguments(text, data="digits")["data"] in bases.PAPER
   return {name: {"student": name} for name in (LARGE if paper else SMALL)}
 
 

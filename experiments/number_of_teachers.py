@@ -4,8 +4,9 @@
     amtml report runs/number
 
 Each ensemble contains the smaller ones. `:data=fashion_mnist` for another data
-set. The paper's bars, of CIFAR-100, stand beside those of CIFAR-100 alone:
-`--config=cifar:dataset=cifar100`.
+set; `:data=cifar100` (or cifar10), with networks of its size, for an
+accelerator. The paper's bars, of CIFAR-100, stand beside those of CIFAR-100
+alone.
 """
 
 from ml_collections import ConfigDict
@@ -16,16 +17,9 @@ from amtml_jax.tables import Table
 
 SEEDS = range(5)
 METHODS = ("okd", "dml", "avgmkd", "ebkd", "amtml")  # dml: so many peers
-TEACHERS = ("resnet8", "cnn", "resnet14", "lenet5", "resnet14_slim")
+SMALL = ("resnet8", "cnn", "resnet14", "lenet5", "resnet14_slim")
+LARGE = ("resnet32", "resnet56", "resnet110", "resnet44", "wrn16_2")
 COUNTS = (2, 3, 5)
-RUNS = {
-  f"{method}-{count}": {
-    "method": method,
-    **({"peers": count} if method == "dml" else {"teachers": TEACHERS[:count]}),
-  }
-  for count in COUNTS
-  for method in METHODS
-}
 # Read off the bars, ± 0.05 (SPEC: section 7); CIFAR-100, 2, 3, 5 teachers.
 PAPER = {
   "okd": (68.7, 68.8, 68.0),
@@ -35,9 +29,26 @@ PAPER = {
 }
 
 
+def _read(text: str) -> str:
+  return arguments(text, data="digits")["data"]
+
+
 def get_config(text: str = "") -> ConfigDict:
   """The base; `text` is what follows the colon of --experiment."""
-  return bases.base(arguments(text, data="digits")["data"])
+  return bases.base(_read(text))
+
+
+def get_runs(text: str = "") -> dict[str, dict]:
+  """Numbers × methods; of peers so many."""
+  names = LARGE if _read(text) in bases.PAPER else SMALL
+  return {
+    f"{method}-{n}": {
+      "method": method,
+      **({"peers": n} if method == "dml" else {"teachers": names[:n]}),
+    }
+    for n in COUNTS
+    for method in METHODS
+  }
 
 
 def tabulate(results: comparison.Results) -> list[Table]:

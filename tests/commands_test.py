@@ -71,6 +71,13 @@ def test_teachers_of_one_architecture_differ(finished):
   assert one.fingerprint != two.fingerprint
 
 
+def test_a_teacher_that_has_learnt_nothing_is_named(tmp_path, capsys):
+  nothing = {"teacher__epochs": 1, "teacher__optimizer__learning_rate": 1e-9}
+  commands.teach(blobs(teachers=("a=mlp_small",), **nothing), tmp_path, View())
+  said = capsys.readouterr().out
+  assert "warning: a is hardly better than chance on held-out images" in said
+
+
 def test_a_finished_run_is_not_repeated(copy, finished, capsys):
   assert commands.run(blobs(), copy, View()) == finished[1]
   assert "is done already" in capsys.readouterr().out
