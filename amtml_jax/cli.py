@@ -36,7 +36,7 @@ def _joined(argv: Sequence[str], name: str) -> list[str]:
 
 
 def parse(
-  argv: Sequence[str], base: ConfigDict | None = None, **own: str | bool
+  argv: Sequence[str], base: ConfigDict | None = None, **own: str | bool | None
 ) -> flags.FlagValues:
   """Reads the flags of one command; `own` are its own, with defaults.
 
@@ -171,21 +171,19 @@ def _sweep(argv: Sequence[str]) -> None:
     found.base,
     experiment="",
     workdir="",
-    index="",
-    seeds="",
+    index=None,
+    seeds=None,
     coordinator="",
     num_processes="",
     process_id="",
   )
   if not values.workdir:
     raise UserError("amtml sweep needs --workdir, a folder to write to")
-  for name in ("index", "seeds"):  # of a variable that is not set
-    if any(re.fullmatch(f"--?{name}=", a) for a in argv):
-      raise UserError(
-        f"--{name}= names nothing; give a number, or leave it out"
-      )
-  seeds, index = experiment.seeds(values.seeds), None
-  if values.index:
+  # An empty one, of a variable that is not set, does not ask for all.
+  seeds, index = (), None
+  if values.seeds is not None:
+    seeds = experiment.seeds(values.seeds)
+  if values.index is not None:
     if not re.fullmatch("[0-9]{1,9}", values.index):
       raise UserError(f"--index={values.index} must be a cell's number, from 0")
     index = int(values.index)

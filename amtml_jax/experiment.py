@@ -228,7 +228,7 @@ def _whole(values: Any, what: str) -> tuple[int, ...]:
 
 
 def seeds(text: str) -> tuple[int, ...]:
-  """What `--seeds=5,6,7` says; nothing without it."""
-  parts = [p.strip() for p in text.split(",")] if text else []
+  """What `--seeds=5,6,7` says."""
+  parts = [p.strip() for p in text.split(",")]
   numbers = [int(p) if p.isdecimal() and len(p) < 11 else p for p in parts]
   return _whole(numbers, "--seeds")

@@ -54,7 +54,7 @@ def difference(own: dict[int, float], beside: dict[int, float]) -> tuple:
   gains = [own[s] - beside[s] for s in seeds]
   if not gains:
     return None, None
-  text = f"{statistics.mean(gains):+.2f}"
+  text = f"{round(statistics.mean(gains), 2) + 0.0:+.2f}"  # no -0.00
   if len(gains) < 2 or statistics.stdev(gains) < 1e-9:  # but for rounding
     return text, None
   test = stats.ttest_rel([own[s] for s in seeds], [beside[s] for s in seeds])

@@ -26,18 +26,19 @@ _PLACE = re.compile(
 
 
 @functools.cache
-def made(folder: str) -> tuple[list[tables.Table], list[str]]:
-  """A folder's tables, and sentences on what is there and what is not."""
+def made(folder: str) -> tuple[list[tables.Table], list[str], str]:
+  """A folder's tables, sentences on what is there, and its experiment."""
   there = results.read(FOLDERS / folder)
-  of = experiment.load(there.header["experiment"])
+  argument = there.header["experiment"]
+  of = experiment.load(argument)
   own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
   lacks = there.named_missing()
   lacks += [run for run, _ in of.runs if run not in there.runs]
-  made = Counter(map(provenance.told, there.done))
-  code = ", ".join(f"{code} ({count} cells)" for code, count in made.items())
+  codes = Counter(map(provenance.told, there.done))
+  code = ", ".join(f"{code} ({count} cells)" for code, count in codes.items())
   notes = [f"By {code}."]
   notes += [f"Missing: {', '.join(lacks)}."] if lacks else []
-  return tables.checked(own, of.flag), [*notes, *there.damaged]
+  return tables.checked(own, of.flag), [*notes, *there.damaged], argument
 
 
 def filled(text: str) -> str:
@@ -69,10 +70,9 @@ def every() -> str:
     "",
   ]
   for folder in sorted(p.parent.name for p in FOLDERS.glob("*/sweep.json")):
-    own, lacks = made(folder)
-    header = results.read(FOLDERS / folder).header
-    lines += [f"## {folder}", "", f"`--experiment={header['experiment']}`", ""]
-    lines += [line for note in lacks for line in (tables.inline(note), "")]
+    own, notes, argument = made(folder)
+    lines += [f"## {folder}", "", f"`--experiment={argument}`", ""]
+    lines += [line for note in notes for line in (tables.inline(note), "")]
     lines += map(tables.markdown, own)
   return "\n".join(lines)
 

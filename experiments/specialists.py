@@ -68,7 +68,10 @@ def skews(text: str) -> list[str]:
 
 def get_config(text: str = "") -> ConfigDict:
   """The base; `text` is what follows the colon of --experiment."""
-  c = bases.base(_read(text)["data"])
+  data = _read(text)["data"]
+  c = bases.base(data)
+  if c.data.source not in GROUPS:
+    raise ValueError(f"data is digits or fashion_mnist, not {data}")
   c.student = "mlp_small"
   c.teachers = ("a=cnn", "b=cnn", "c=cnn")
   c.data.pad, c.data.flip, c.data.views = 0, False, 1
@@ -112,21 +115,31 @@ def teach(
   """
   skew, whole = run.split()[1], settings.data.source
   held = f"{settings.data.validation}/{settings.data.split_seed}"
-  held_out = commands.load(config.resolve(settings).data).validation
-  folder, entries, weights = workdir / skew, [], []
+  folder, taught = workdir / skew, []
   for spec, own in zip(settings.teachers, GROUPS[whole], strict=True):
     alone = settings.copy_and_resolve_references()
     alone.teachers, alone.data.views = (spec,), 0
     alone.data.source = "amtml_jax.experiments.skewed"
     alone.data.name = f"{whole}/{'+'.join(map(str, own))}/{skew}/{held}"
     alone.data.labels_per_class = 0
-    taught = commands.teach(alone, folder / network.split_name(spec)[0], view)
-    (entry,), (variables,) = taught.teachers, taught.variables
-    accuracy = _accuracy(entry.network(), variables, held_out)
-    entries.append(dataclasses.replace(entry, validation_accuracy=accuracy))
-    weights.append(variables)
-  ensemble.save(folder / "ensemble", tuple(entries), tuple(weights))
-  return folder / "ensemble"
+    name = network.split_name(spec)[0]
+    taught.append(commands.teach(alone, folder / name, view))
+  together = folder / "ensemble"
+  if (together / ensemble.MANIFEST).exists():
+    there = [t.fingerprint for t in ensemble.manifest(together)]
+    if there == [one.teachers[0].fingerprint for one in taught]:
+      return together  # another run has ranked them
+  held_out = commands.load(config.resolve(settings).data).validation
+  entries = tuple(_ranked(one, held_out) for one in taught)
+  ensemble.save(together, entries, tuple(one.variables[0] for one in taught))
+  return together
+
+
+def _ranked(one: ensemble.Ensemble, held_out: Dataset) -> ensemble.Teacher:
+  """A teacher alone, with its accuracy on these images."""
+  (entry,), (variables,) = one.teachers, one.variables
+  accuracy = _accuracy(entry.network(), variables, held_out)
+  return dataclasses.replace(entry, validation_accuracy=accuracy)
 
 
 def _accuracy(

@@ -128,6 +128,12 @@ def test_a_step_of_every_method_is_timed_but_of_peers():
   assert {run.peers for run in runs.values()} == {1}
 
 
+@pytest.mark.parametrize("name", ["specialists", "tuning"])
+def test_data_without_specialists_is_refused(name):
+  with pytest.raises(UserError, match="digits or fashion_mnist, not cifar10"):
+    experiment.load(f"{name}:data=cifar10")
+
+
 def test_every_method_is_tuned_alike():
   for method in tuning.METHODS:
     first, *others = tuning.trials(method)

@@ -319,8 +319,8 @@ WRONG = {
   "no base": (TAIL, (), "get_config() is missing"),
   "no Python": ("def tabulate(:", (), "SyntaxError: invalid syntax"),
   "an index out of range": (FILE, ("--index=4",), "has 4 cells, 0 to 3"),
-  "an index of nothing": (FILE, ("--index=",), "--index= names nothing"),
-  "seeds of nothing": (FILE, ("--seeds=",), "--seeds= names nothing"),
+  "an index of nothing": (FILE, ("--index=",), "--index= must be a cell"),
+  "seeds of nothing": (FILE, ("--seeds=",), "--seeds=[''] must be whole"),
   "an index that is none": (FILE, ("--index=-1",), "--index=-1 must be a cell"),
   "seeds that are none": (FILE, ("--seeds=1,x",), "--seeds=[1, 'x'] must be"),
   "an unknown key of the base": (
