@@ -8,7 +8,7 @@ from amtml_jax import config, experiment, loading
 from amtml_jax.errors import UserError
 from amtml_jax.losses import hint
 from amtml_jax.methods import METHODS
-from experiments import comparison, macs, tuned, tuning
+from experiments import comparison, macs, trios, tuned, tuning
 
 
 def cells(values):
@@ -128,7 +128,7 @@ def test_a_step_of_every_method_is_timed_but_of_peers():
   assert {run.peers for run in runs.values()} == {1}
 
 
-@pytest.mark.parametrize("name", ["specialists", "tuning"])
+@pytest.mark.parametrize("name", ["specialists", "tuning", "trios"])
 def test_data_without_specialists_is_refused(name):
   with pytest.raises(UserError, match="digits or fashion_mnist, not cifar10"):
     experiment.load(f"{name}:data=cifar10")
@@ -171,3 +171,36 @@ def test_settings_that_were_chosen_are_tried_ones_and_used(monkeypatch):
   monkeypatch.delitem(tuned.TUNED, "digits", raising=False)
   with pytest.raises(UserError, match=r"tuned\.py knows .*, not digits: run"):
     experiment.load("specialists:data=digits,tuned=yes")
+
+
+def test_what_is_tested_of_trios_is_their_means():
+  def cells(*accuracies):
+    return [
+      {"seed": seed, "result": {"student": {"test_accuracy": accuracy}}}
+      for seed, accuracy in enumerate(accuracies)
+    ]
+
+  results = {
+    "avgmkd 0.97 0": cells(0.80, 0.82),
+    "avgmkd 0.97 1": cells(0.70, 0.72),
+    "gate 0.97 0": cells(0.81, 0.83),
+    "gate 0.97 1": cells(0.73, 0.75),
+    "gate 0.97 2": [],
+  }
+  (made,) = trios.tabulate(results)
+  reference, row = (dict(zip(made.columns, r, strict=True)) for r in made.rows)
+  assert (reference["trio 0"], reference["trio 1"]) == ("81.00", "71.00")
+  assert (row["trio 0"], row["trio 1"], row["trio 2"]) == (
+    *("+1.00", "+3.00"),
+    None,
+  )
+  # Two trios of gains 1 and 3: t = 2, one degree of freedom.
+  assert (row["mean"], row["p"]) == ("+2.00", "0.295")
+
+
+def test_a_trio_is_taught_from_its_own_seed():
+  found = experiment.load("trios:data=digits,skew=0.9")
+  cells = found.cells(found.base, (0,))
+  assert {c.run.split()[1] for c in cells} == {"0.9"}
+  seeds = {c.run.split()[2]: c.settings.teacher.seed for c in cells}
+  assert seeds == {str(trio): trio for trio in range(5)}
