@@ -19,7 +19,6 @@ from typing import Any
 from amtml_jax import checks, files, metrics, provenance
 from amtml_jax.errors import UserError
 from amtml_jax.tables import Table
-from amtml_jax.workdirs import FREE
 
 SWEEP = "sweep.json"
 FORMAT = 1
@@ -225,19 +224,6 @@ def _result(
     wrong = f"it is of {result['run']}/{result['seed']}"
   checks.check(wrong is None, f"{what} {file} is damaged: {wrong}; {fix}")
   return result
-
-
-def changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-  """The first value of two configs that differs and matters; None without.
-
-  What an older version did not know yet is no difference.
-  """
-  was, is_ = metrics.flat(before), metrics.flat(files.plain(now))
-  for key, value in is_.items():
-    name = key.replace("/", ".")
-    if key in was and was[key] != value and name not in FREE:
-      return f"{name}={checks.shown(was[key])}, not {checks.shown(value)}"
-  return None
 
 
 def curve(

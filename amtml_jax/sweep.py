@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from amtml_jax import (
   commands,
   config,
+  continued,
   files,
   lock,
   metrics,
@@ -101,7 +102,7 @@ class Sweep:
       check(
         0 <= index < count,
         f"--index={index} is out of range: {experiment.flag} has {count} "
-        f"cells, 0 to {count - 1}",
+        f"programs of {len(self.cells)} cells, 0 to {count - 1}",
       )
       self._chosen = self._chosen[index : index + 1]
     self._own_teach = getattr(experiment.module, "teach", None)
@@ -111,7 +112,7 @@ class Sweep:
     self._taught: set[tuple[str, ...]] = set()
     self._ensembles: dict[str, Any] = {}  # of the experiment's own teaching
     self._one_network_a_name()
-    others = self._before()
+    others = continued.others(workdir, base, self.cells)
     header = {
       "format": results.FORMAT,
       "experiment": experiment.argument,
@@ -156,34 +157,6 @@ class Sweep:
           f"{self.experiment.flag}: the teacher {name!r} is a {before} in run "
           f"{run!r} and a {variant} in run {cell.run!r}; give one another name",
         )
-
-  def _before(self) -> list[list[Any]]:
-    """Results of other cells that are there: other seeds, or another file's.
-
-    Raises:
-      UserError: they, or some of this sweep's own, are of another config.
-    """
-    if not (self._results / results.SWEEP).exists():
-      return []
-    before = results.read(self._results)
-    there = {c: r for c, r in before.cells.items() if r is not None}
-    pairs = [("a sweep", before.header["base"], self._base.to_dict())]
-    for cell in self.cells:
-      result = there.pop((cell.run, cell.seed), None)
-      if result is not None:
-        pairs.append((cell.name, result["config"], cell.settings.to_dict()))
-        # A preset may mean other values than it did.
-        if "resolved" in result:
-          now = _resolved(cell.settings)
-          pairs.append((cell.name, result["resolved"], now))
-    for what, was, now in pairs:
-      change = results.changed(was, now)
-      check(
-        change is None,
-        f"--workdir={self._workdir} holds {what} with {change}; use another "
-        "--workdir",
-      )
-    return [list(cell) for cell in there]
 
   def run(self) -> Results:
     """Does every cell that is not done, or the one of the index.
@@ -272,7 +245,7 @@ class Sweep:
             "versions": result.get("versions", provenance.versions()),
             "seconds": seconds,
             "config": files.plain(cell.settings.to_dict()),
-            "resolved": _resolved(cell.settings),
+            "resolved": continued.resolved(cell.settings),
             "result": files.plain(kept),
             "curve": results.curve(folder, student),
           },
@@ -309,13 +282,6 @@ class Sweep:
         self._taught.add(key)
       settings.ensemble = str(place / "ensemble")
     return settings
-
-
-def _resolved(settings: ConfigDict) -> dict[str, Any]:
-  """What a config asks for, with its method's values in their places."""
-  run = config.as_dict(config.resolve(settings))
-  labels = ", ".join(sorted(run["terms"]))
-  return files.plain({**run, "of_terms": labels})
 
 
 def _stretches(cells: Sequence[Cell]) -> list[list[Cell]]:

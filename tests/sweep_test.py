@@ -318,7 +318,11 @@ WRONG = {
   "a config": (HEAD, (), "is no experiment: it has no function tabulate"),
   "no base": (TAIL, (), "get_config() is missing"),
   "no Python": ("def tabulate(:", (), "SyntaxError: invalid syntax"),
-  "an index out of range": (FILE, ("--index=4",), "has 4 cells, 0 to 3"),
+  "an index out of range": (
+    FILE,
+    ("--index=4",),
+    "has 4 programs of 4 cells, 0 to 3",
+  ),
   "an index of nothing": (FILE, ("--index=",), "--index= must be a cell"),
   "seeds of nothing": (FILE, ("--seeds=",), "--seeds=[''] must be whole"),
   "an index that is none": (FILE, ("--index=-1",), "--index=-1 must be a cell"),
