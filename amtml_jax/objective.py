@@ -91,14 +91,19 @@ class Objective:
     log_weights = self.adapter.apply(
       {"params": adapter_params}, student, teachers, labels
     )
+    only = getattr(self.adapter, "only", None)
+    if only is None:
+      said = kd.soft_targets(logits, self.temperature)
+      target = latent.integrate(log_weights, said)
+    else:
+      target = kd.soft_targets(teachers[only].logits, self.temperature)
     return DistillInputs(
       **common,
       teachers=teachers,
       log_weights=log_weights,
+      only=only,
       teacher_log_probs=kd.soft_targets(logits, 1.0),
-      target_log_probs=latent.integrate(
-        log_weights, kd.soft_targets(logits, self.temperature)
-      ),
+      target_log_probs=target,
     )
 
   def _heard(self, logits: jax.Array) -> jax.Array | None:

@@ -124,6 +124,8 @@ class DistillInputs(flax.struct.PyTreeNode):
     labels: `(N,)`.
     teachers: the teachers' outputs, in the manifest's order.
     log_weights: `(N, m)` from the adapter.
+    only: the one teacher that is listened to, where that is known before any
+      image is seen: what nothing looks at of the others is not computed.
     teacher_log_probs: `(m, N, C)` at temperature 1.
     target_log_probs: `(N, C)`, the integrated soft targets at `temperature`.
     peer_log_probs: `(P, N, C)` at temperature 1, of all students that learn
@@ -139,5 +141,6 @@ class DistillInputs(flax.struct.PyTreeNode):
   teacher_log_probs: jax.Array | None = None
   target_log_probs: jax.Array | None = None
   peer_log_probs: jax.Array | None = None
+  only: int | None = flax.struct.field(pytree_node=False, default=None)
   temperature: float = flax.struct.field(pytree_node=False, default=1.0)
   axis: str | None = flax.struct.field(pytree_node=False, default=None)

@@ -159,6 +159,26 @@ def test_a_step_moves_everything():
   assert after.step == 1
 
 
+@pytest.mark.parametrize(
+  ("method", "index"),
+  [("okd", None), ("fitnet", None), ("at", None), ("rkd", None), ("at", 1)],
+)
+def test_a_method_of_one_teacher_looks_at_no_other(method, index):
+  # What nothing looks at, XLA does not compute: the others cost nothing.
+  settings = blobs(method=method, student="tests.tinynet", adapter__index=index)
+  _, goal = build(settings, teachers=("tests.tinynet", "b=tests.tinynet"))
+  params, batch_stats = goal.init(jax.random.key(0), (8, 8, 1))
+  frozen = tuple(t.init(jax.random.key(7), (8, 8, 1)) for t in goal.teachers)
+  batch, outputs = make_batch(), list(said(goal, frozen, make_batch()))
+  keys = jax.random.split(jax.random.key(0), 16)
+  loss = jax.jit(lambda said: goal.loss(params, batch_stats, said, batch, keys))
+  heard = index or 0
+  outputs[1 - heard] = jax.tree.map(lambda x: x * jnp.nan, outputs[1 - heard])
+  assert np.isfinite(loss(tuple(outputs))[0])
+  outputs[heard] = outputs[1 - heard]
+  assert np.isnan(loss(tuple(outputs))[0])
+
+
 def test_ema_follows_the_student():
   run, goal = build(blobs(), teachers=("mlp_small",))
   update, current, frozen = start(run, goal)

@@ -27,14 +27,13 @@ class Adapter(nn.Module):
   ranking: tuple[int, ...] = ()
   index: int | None = None
 
-  def __call__(
-    self,
-    student: ModelOutput,
-    teachers: tuple[ModelOutput, ...],
-    labels: jax.Array | None = None,
-  ) -> jax.Array:
-    """Returns the log-weights `(N, m)`: 0 for the one, -inf for the others."""
-    del teachers, labels
+  @property
+  def only(self) -> int:
+    """The teacher's index.
+
+    Raises:
+      UserError: there is no such teacher.
+    """
     index = self.index
     if index is None:
       index = self.ranking[0] if self.ranking else 0
@@ -43,7 +42,17 @@ class Adapter(nn.Module):
         f"adapter.index is {index}, but there are {self.num_teachers} "
         f"teachers; use 0 to {self.num_teachers - 1}"
       )
+    return index
+
+  def __call__(
+    self,
+    student: ModelOutput,
+    teachers: tuple[ModelOutput, ...],
+    labels: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the log-weights `(N, m)`: 0 for the one, -inf for the others."""
+    del teachers, labels
     dtype = jnp.promote_types(student.logits.dtype, jnp.float32)
-    row = jnp.full((self.num_teachers,), -jnp.inf, dtype).at[index].set(0)
+    row = jnp.full((self.num_teachers,), -jnp.inf, dtype).at[self.only].set(0)
     rows = student.logits.shape[0]
     return jnp.broadcast_to(row[None, :], (rows, self.num_teachers))

@@ -64,11 +64,12 @@ def attention_rows(student_map: jax.Array, teacher_map: jax.Array) -> jax.Array:
 
 
 class Term(nn.Module):
-  """`attention_loss` to the best teacher, summed over stages of equal depth.
+  """`attention_loss` to one teacher, summed over stages of equal depth.
 
-  The teacher is the one that the ranking puts first. Its stage l is compared
-  with the student's stage l, up to the shorter of the two networks; the larger
-  map is pooled to the smaller.
+  It is the one that the adapter listens to, or, of an adapter that listens to
+  several, the one that the ranking puts first. Its stage l is compared with the
+  student's stage l, up to the shorter of the two networks; the larger map is
+  pooled to the smaller.
   """
 
   needs_teachers: ClassVar[bool] = True
@@ -77,9 +78,12 @@ class Term(nn.Module):
 
   def __call__(self, inputs: types.DistillInputs):
     """Returns the rows' sum and their number."""
-    best = inputs.teachers[self.ranking[0] if self.ranking else 0]
+    index = inputs.only
+    if index is None:
+      index = self.ranking[0] if self.ranking else 0
+    teacher = inputs.teachers[index]
     # The shorter network ends the comparison.
-    stages = zip(inputs.student.stages, best.stages, strict=False)
+    stages = zip(inputs.student.stages, teacher.stages, strict=False)
     losses = sum(
       attention_rows(*pooling.common_size(*precision.at_least_float32(s, t)))
       for s, t in stages

@@ -139,8 +139,8 @@ class Term(nn.Module):
     seed: of the mapping `random`, and of regressors that are not trained.
     normalize: L2-normalise both maps along channels before F_t.
     weighted: weight a row's hint by the teacher's weight for that row (CA-MKD;
-      with the adapter `single` only that teacher hints). No gradient reaches
-      the weights.
+      with the adapter `single` only that teacher hints, and has a regressor).
+      No gradient reaches the weights.
     teacher_stage: the teachers' stage that hints: `last`, the last
       convolutional one; `middle`, as FitNet's; or by number or name.
     train_regressors: with False they are drawn once, and no parameters: what
@@ -170,6 +170,8 @@ class Term(nn.Module):
     )
     losses = []
     for t, (teacher, group) in enumerate(zip(teachers, chosen, strict=True)):
+      if self.weighted and inputs.only not in (None, t):
+        continue
       hint, guided = pooling.common_size(
         *precision.at_least_float32(self._hint(teacher), student.stages[group])
       )
