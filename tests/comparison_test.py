@@ -113,6 +113,17 @@ def test_a_name_that_is_there_is_no_method_of_ones_own(also):
     experiment.load(f"compare_methods:also={also}")
 
 
+def test_in_the_workdir_of_all_methods_an_ablation_adds_one_run():
+  runs = []
+  for name in ("compare_methods", "ablation"):
+    found = experiment.load(name)
+    cells = found.cells(found.base, (0,))
+    runs.append({c.run: c.settings.to_dict() for c in cells})
+  methods, parts = runs
+  assert set(parts) - set(methods) == {"amtml + mixture"}
+  assert all(parts[run] == methods[run] for run in parts if run in methods)
+
+
 def test_the_mappings_of_hints_are_three():
   found = experiment.load("hint_mapping")
   _, *own = [c.settings.hint for c in found.cells(found.base, (0,))]
