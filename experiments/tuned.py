@@ -3,13 +3,13 @@
 TUNED: dict[str, dict[str, dict[str, float]]] = {
   "fashion_mnist": {
     "okd": {"kd.temperature": 10.0, "kd.ratio": 0.5},
-    "avgmkd": {"kd.temperature": 10.0, "kd.ratio": 0.5},
-    "ebkd": {"kd.temperature": 10.0, "kd.ratio": 0.5},
+    "avgmkd": {"kd.temperature": 5.0, "kd.ratio": 0.5},
+    "ebkd": {"kd.temperature": 5.0, "kd.ratio": 0.5},
     "camkd": {"kd.temperature": 5.0, "kd.ratio": 0.5, "terms.hint": 0.001},
     "amtml_weights": {
-      "kd.temperature": 5.0,
+      "kd.temperature": 2.0,
       "kd.ratio": 0.5,
-      "adapter.learning_rate": 0.1,
+      "adapter.learning_rate": 0.03,
     },
     "amtml": {
       "kd.temperature": 2.0,
@@ -19,25 +19,20 @@ TUNED: dict[str, dict[str, dict[str, float]]] = {
       "terms.hint": 0.001,
     },
     "amtml_mix": {
-      "kd.temperature": 2.0,
-      "kd.ratio": 0.7,
+      "kd.temperature": 5.0,
+      "kd.ratio": 0.5,
       "adapter.learning_rate": 0.1,
       "terms.angle": 0.1,
-      "terms.hint": 0.01,
-      "terms.mixture": 3.0,
+      "terms.hint": 0.001,
+      "terms.mixture": 10.0,
     },
     "gate": {
-      "kd.temperature": 2.0,
-      "kd.ratio": 0.9,
+      "kd.temperature": 5.0,
+      "kd.ratio": 0.5,
       "adapter.learning_rate": 0.1,
       "terms.mixture": 10.0,
       "adapter.evidence_temperature": 2.0,
     },
-    "log_gate": {
-      "kd.temperature": 2.0,
-      "kd.ratio": 0.9,
-      "adapter.learning_rate": 0.1,
-      "terms.mixture": 10.0,
-    },
+    "log_gate": {},  # its preset
   },
 }
