@@ -9,38 +9,63 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amtml_jax import checks, config, files, metrics, results
-from amtml_jax.experiment import Cell
+from amtml_jax.experiment import Cell, Experiment
 from amtml_jax.workdirs import FREE
 
 
 def others(
-  workdir: pathlib.Path, base: ConfigDict, cells: Sequence[Cell]
+  workdir: pathlib.Path,
+  base: ConfigDict,
+  cells: Sequence[Cell],
+  experiment: Experiment,
 ) -> list[list[Any]]:
-  """The results of other cells that are there: other seeds, or another file's.
+  """The cells that are there besides: of other seeds, or of another file.
 
   Raises:
-    UserError: they, or some of these cells, are of another config.
+    UserError: what is there of these runs, of any seed, is of another config,
+      or was made otherwise.
   """
   place = workdir / "results"
   if not (place / results.SWEEP).exists():
     return []
   before = results.read(place)
-  there = {c: r for c, r in before.cells.items() if r is not None}
-  pairs = [("a sweep", before.header["base"], base.to_dict())]
-  for cell in cells:
-    result = there.pop((cell.run, cell.seed), None)
-    if result is not None:
-      pairs.append((cell.name, result["config"], cell.settings.to_dict()))
-      # A preset may mean other values than it did.
-      if "resolved" in result:
-        pairs.append((cell.name, result["resolved"], resolved(cell.settings)))
-  for what, was, now in pairs:
-    change = _changed(was, now)
+  where, own = f"--workdir={workdir} holds", kind(experiment)
+  change = _changed(before.header["base"], base.to_dict())
+  checks.check(
+    change is None, f"{where} a sweep with {change}; use another --workdir"
+  )
+  settings = {cell.run: cell.settings for cell in cells}
+  for (run, seed), result in before.cells.items():
+    if result is None or run not in settings:
+      continue
+    by = result.get("by", own)
     checks.check(
-      change is None,
-      f"--workdir={workdir} holds {what} with {change}; use another --workdir",
+      by == own,
+      f"{where} {run}/{seed}, which was made by {_told(by)}, not by "
+      f"{_told(own)}; use another --workdir",
     )
-  return [list(cell) for cell in there]
+    pairs = [(result["config"], settings[run].to_dict())]
+    # A preset may mean other values than it did.
+    if "resolved" in result:
+      pairs.append((result["resolved"], resolved(settings[run])))
+    for was, now in pairs:
+      change = _changed(was, now, but=("seed",))
+      checks.check(
+        change is None,
+        f"{where} {run}/{seed} with {change}; use another --workdir",
+      )
+  asked = {(cell.run, cell.seed) for cell in cells}
+  return [list(cell) for cell in before.cells if cell not in asked]
+
+
+def kind(experiment: Experiment) -> str:
+  """What makes the cells: the package's training, or a file's own `run`."""
+  own = getattr(experiment.module, "run", None)
+  return pathlib.Path(experiment.path).stem if own else ""
+
+
+def _told(made: str) -> str:
+  return f"run() of {made}" if made else "training"
 
 
 def resolved(settings: ConfigDict) -> dict[str, Any]:
@@ -50,7 +75,9 @@ def resolved(settings: ConfigDict) -> dict[str, Any]:
   return files.plain({**run, "of_terms": labels})
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+def _changed(
+  before: dict[str, Any], now: dict[str, Any], but: Sequence[str] = ()
+) -> str | None:
   """The first value of two configs that differs and matters; None without.
 
   What an older version did not know yet is no difference.
@@ -58,6 +85,6 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
   was, is_ = metrics.flat(before), metrics.flat(files.plain(now))
   for key, value in is_.items():
     name = key.replace("/", ".")
-    if key in was and was[key] != value and name not in FREE:
+    if key in was and was[key] != value and name not in (*FREE, *but):
       return f"{name}={checks.shown(was[key])}, not {checks.shown(value)}"
   return None

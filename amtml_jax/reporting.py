@@ -35,6 +35,7 @@ def tables(there: Results, of: Experiment) -> list[Table]:
   Raises:
     UserError: its own function fails, or gives no tables.
   """
+  there = there.of(of)
   made = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
   return [there.marked(t) for t in plain.checked(made, of.flag)]
 
@@ -49,7 +50,12 @@ def write(folder: pathlib.Path, argument: str, view: View) -> None:
   """
   there = results.read(folder)
   of = experiment.load(argument or _known(there.header["experiment"]))
-  shown, title, notes = tables(there, of), there.header["title"], there.notes()
+  besides = [run for run in there.runs if run not in dict(of.runs)]
+  there = there.of(of)
+  shown, title, notes = tables(there, of), of.title, there.notes()
+  if besides:
+    names = ", ".join(besides)
+    notes.append(f"Not shown, runs that {of.flag} has not: {names}.")
   figures = {}
   if charts.there():
     figures = {

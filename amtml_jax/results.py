@@ -18,6 +18,7 @@ from typing import Any
 
 from amtml_jax import checks, files, metrics, provenance
 from amtml_jax.errors import UserError
+from amtml_jax.experiment import Experiment
 from amtml_jax.tables import Table
 
 SWEEP = "sweep.json"
@@ -59,6 +60,12 @@ class Results:
   header: dict[str, Any]
   cells: dict[tuple[str, int], dict[str, Any] | None]
   damaged: list[str]
+
+  def of(self, experiment: Experiment) -> Results:
+    """Those of an experiment's runs: a folder may hold others', too."""
+    names = {name for name, _ in experiment.runs}
+    own = {cell: r for cell, r in self.cells.items() if cell[0] in names}
+    return dataclasses.replace(self, cells=own)
 
   @property
   def done(self) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ class Sweep:
     self._taught: set[tuple[str, ...]] = set()
     self._ensembles: dict[str, Any] = {}  # of the experiment's own teaching
     self._one_network_a_name()
-    others = continued.others(workdir, base, self.cells)
+    others = continued.others(workdir, base, self.cells, experiment)
     header = {
       "format": results.FORMAT,
       "experiment": experiment.argument,
@@ -158,6 +158,10 @@ class Sweep:
           f"{run!r} and a {variant} in run {cell.run!r}; give one another name",
         )
 
+  def _there(self) -> Results:
+    """What there is now of this experiment's runs."""
+    return results.read(self._results).of(self.experiment)
+
   def run(self) -> Results:
     """Does every cell that is not done, or the one of the index.
 
@@ -170,11 +174,13 @@ class Sweep:
     """
     diverged = None
     for program in self._chosen:
-      there = results.read(self._results)
+      there = self._there()
       left = [
         cell
         for cell in program
-        if not processes.told(there.cells[cell.run, cell.seed] is not None)
+        if not processes.told(
+          there.cells.get((cell.run, cell.seed)) is not None
+        )
       ]
       left = _stretches(left)
       for cells in left:
@@ -197,7 +203,7 @@ class Sweep:
           # A program maps memory in hundreds of pieces, of which a process may
           # have 65,530 on Linux: a long sweep would die of them.
           jax.clear_caches()
-    there = results.read(self._results)
+    there = self._there()
     self._view.say(there.notes()[0])
     if diverged:
       raise diverged
@@ -207,8 +213,8 @@ class Sweep:
     """How far the sweep is."""
     text = f"{name}  {len(there.done)} of {len(there.cells)} cells done"
     own = [c for cells in self._chosen for c in cells]
-    each, left = there.seconds(), len(own) if self._alone else None
-    left = len(there.missing) if left is None else left
+    left = sum(there.cells.get((c.run, c.seed)) is None for c in own)
+    each = there.seconds()
     if each is None:
       return text
     of = "it alone" if self._alone else f"all {left}"
@@ -239,6 +245,7 @@ class Sweep:
           results.path(self._results, cell.run, cell.seed),
           {
             "experiment": self.experiment.argument,
+            "by": continued.kind(self.experiment),
             "run": cell.run,
             "seed": cell.seed,
             "commit": provenance.commit(),

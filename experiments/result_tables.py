@@ -31,6 +31,7 @@ def made(folder: str) -> tuple[list[tables.Table], list[str], str]:
   there = results.read(FOLDERS / folder)
   argument = there.header["experiment"]
   of = experiment.load(argument)
+  there = there.of(of)
   own = loading.called(of.module.tabulate, of.path, of.flag, there.by_run())
   lacks = there.named_missing()
   lacks += [run for run, _ in of.runs if run not in there.runs]

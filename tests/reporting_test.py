@@ -29,7 +29,7 @@ Its second line is not its title.
 from amtml_jax.tables import Table
 from tests.settings import quick as get_config
 
-RUNS = {"even": {}, "other": {}}
+RUNS = {"even": {}, EVIL: {}, "other": {}}
 
 
 def tabulate(results):
@@ -40,7 +40,7 @@ def tabulate(results):
   bars = {"<accuracy>": {run: (value or 0.0, 0.1) for run, value in rows}}
   note = "In <percent>."
   return [Table("Accuracy <1>", ("run", "<acc>"), rows, (note,), bars, "<%>")]
-'''
+'''.replace("EVIL", repr(EVIL))
 
 
 def result(run, seed, **changes):
@@ -331,3 +331,12 @@ def test_what_cannot_be_reported_is_one_sentence(
 def test_a_report_needs_a_folder(capsys):
   assert amtml("report") == 2
   assert "needs a sweep's folder first" in capsys.readouterr().err
+
+
+def test_runs_of_another_experiment_are_named_and_not_shown(folder):
+  path = folder.parent / "mine.py"
+  path.write_text(path.read_text().replace(f"{EVIL!r}: {{}}, ", ""))
+  text = report(folder)["md"]
+  assert "Not shown, runs that --experiment=" in text
+  assert "1 of 2 cells" not in text
+  assert "2 of 2 cells are done." in text

@@ -197,11 +197,13 @@ def test_seeds_of_ones_own_join_those_that_are_there(
   assert list(results.read(folder).cells) == [
     ("even", 7),
     ("one", 7),
-    ("one", 0),
+    *(("even", 0), ("one", 0), ("even", 1), ("one", 1)),
   ]
   out = capsys.readouterr().out
-  assert "even/7  1 of 3 cells done, about" in out
+  assert "even/7  1 of 6 cells done, about" in out
   assert "left for all 2" in out
+  # Those that are not there yet are not forgotten.
+  assert results.read(folder).missing == ["even/0", "even/1", "one/1"]
 
 
 def test_one_cell_that_diverges_stops_no_other(file, tmp_path, monkeypatch):
@@ -376,6 +378,26 @@ def test_another_base_or_run_is_refused(file, finished, tmp_path, capsys):
   err = capsys.readouterr().err
   assert "holds even/0 with kd.ratio=0.7, not 0.5" in err
   assert (finished / "results" / "sweep.json").read_bytes() == before
+
+
+def test_other_seeds_of_a_run_have_its_config(file, finished, tmp_path, capsys):
+  other = tmp_path / "other.py"
+  other.write_text(FILE.replace('"avgmkd"}', '"avgmkd", "kd.ratio": 0.5}'))
+  where = f"--workdir={finished}"
+  assert amtml("sweep", f"--experiment={other}", where, "--seeds=5") == 2
+  err = capsys.readouterr().err
+  assert "holds even/0 with kd.ratio=0.7, not 0.5" in err
+
+
+def test_a_cell_that_is_made_otherwise_is_refused(finished, tmp_path, capsys):
+  other = tmp_path / "timed.py"
+  other.write_text(
+    f"{FILE}\n\ndef run(settings, workdir, view):\n  return {{}}\n"
+  )
+  args = (f"--experiment={other}", f"--workdir={finished}")
+  assert amtml("sweep", *args) == 2
+  err = capsys.readouterr().err
+  assert "even/0, which was made by training, not by run() of timed" in err
 
 
 def test_results_of_a_preset_that_has_changed_are_refused(
