@@ -91,7 +91,7 @@ class Objective:
     log_weights = self.adapter.apply(
       {"params": adapter_params}, student, teachers, labels
     )
-    only = getattr(self.adapter, "only", None)
+    only = getattr(self.adapter, "only_teacher", None)
     if only is None:
       said = kd.soft_targets(logits, self.temperature)
       target = latent.integrate(log_weights, said)

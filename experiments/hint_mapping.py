@@ -5,7 +5,7 @@
 
 The better teacher gets the deeper stage, or the shallower one, or chance has
 it (another choice for every seed would move two things at once: `random` is
-drawn by hint.seed, here one that draws neither of the two).
+drawn by hint.seed, here one that draws, of three stages, neither of the two).
 `:data=fashion_mnist` for another data set.
 """
 
@@ -20,7 +20,7 @@ RUNS = {
   "no hints": {"terms.hint": 0.0},
   "better_high": {"hint.mapping": "better_high"},
   "better_low": {"hint.mapping": "better_low"},
-  "random": {"hint.mapping": "random", "hint.seed": 1},
+  "random": {"hint.mapping": "random", "hint.seed": 7},
 }
 
 

@@ -9,7 +9,8 @@ REFERENCE = "avgmkd"
 ORACLE = "Oracle: a right teacher whenever there is one."
 WAY = (
   "Way: how much of the way from the even mixture's accuracy to the oracle's "
-  "the learned mixture covers, in percent; where that is a point or more."
+  "the learned mixture covers, in percent, below 0 where it is worse than even "
+  "weights; told where the oracle is a point or more above these."
 )
 LEAST = 1.0  # points between even weights and the oracle, for a way to be told
 BySkew = dict[str, comparison.Results]

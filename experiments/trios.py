@@ -4,13 +4,13 @@
     amtml report runs/trios
 
 The specialists of one skew (`:data=fashion_mnist,skew=0.97`; digits), from five
-seeds of their own: p of `specialists` knows the students' seeds alone. Students
-of seeds 0 to 4 under each trio; what is tested is the trios' means.
+seeds of their own, on the same parts of the data: p of `specialists` knows the
+students' seeds alone. Students of seeds 0 to 4 under each trio; what is tested
+is the trios' means.
 """
 
 import pathlib
 import statistics
-from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
@@ -21,7 +21,8 @@ from amtml_jax.tables import Table
 
 SEEDS = range(5)
 TRIOS = range(5)
-METHODS = ("avgmkd", "amtml_weights", "amtml", "gate", "log_gate")
+METHODS = ("avgmkd", "camkd", "amtml_weights", "amtml", "gate", "log_gate")
+ALONE = "alone"  # under no trio
 
 
 def _read(text: str) -> dict:
@@ -35,15 +36,13 @@ def get_config(text: str = "") -> ConfigDict:
 
 
 def get_runs(text: str = "") -> dict[str, dict]:
-  """Methods × trios, of one skew."""
-  return {
-    f"{method} {_read(text)['skew']} {trio}": {
-      "method": method,
-      "teacher.seed": trio,
-    }
-    for method in METHODS
-    for trio in TRIOS
-  }
+  """Methods × trios, of one skew; the student alone has none."""
+  skew, runs = _read(text)["skew"], {ALONE: {"method": ALONE}}
+  for method in METHODS:
+    for trio in TRIOS:
+      own = {"method": method, "teacher.seed": trio}
+      runs[f"{method} {skew} {trio}"] = own
+  return runs
 
 
 def teach(
@@ -56,19 +55,23 @@ def teach(
 
 def tabulate(results: comparison.Results) -> list[Table]:
   """What each method gains under every trio, and how well it listens."""
-  accuracy = _by_trio(results, comparison.accuracy)
-  ways = _by_trio(results, skew_tables.way)
+  by_trio = _by_trio(results)
   reference = skew_tables.REFERENCE
-  beside, rows = accuracy.get(reference, {}), []
-  for method, own in accuracy.items():
-    if method == reference:
-      each = {trio: comparison.shown({trio: own[trio]}) for trio in own}
-      whole = (comparison.shown(own), None)
-    else:
-      each = {t: comparison.difference({t: own[t]}, beside)[0] for t in own}
-      whole = comparison.difference(own, beside)
-    way = comparison.shown(ways.get(method, {}))
-    rows.append((method, *(each.get(trio) for trio in TRIOS), *whole, way))
+  beside, rows, bars = by_trio.get(reference, {}), [], {}
+  for method, own in by_trio.items():
+    means = _means({t: comparison.accuracy(cells) for t, cells in own.items()})
+    ways = _means({t: skew_tables.way(cells) for t, cells in own.items()})
+    if means:
+      bars[method] = comparison.mean_std(means)
+    each = {trio: comparison.shown({trio: means[trio]}) for trio in means}
+    whole = (comparison.shown(means), None)
+    if method != reference:
+      gained = _means({t: _gains(own[t], beside.get(t, ())) for t in own})
+      zero = dict.fromkeys(gained, 0.0)
+      each = {t: comparison.difference({t: gained[t]}, zero)[0] for t in gained}
+      whole = comparison.difference(gained, zero)
+    told = (each.get(trio) for trio in TRIOS)
+    rows.append((method, *told, *whole, comparison.shown(ways)))
   return [
     Table(
       "Gain by trio of teachers",
@@ -81,11 +84,7 @@ def tabulate(results: comparison.Results) -> list[Table]:
         f"{skew_tables.ORACLE} {skew_tables.WAY} Mean ± standard deviation "
         "over trios.",
       ),
-      bars={
-        "test accuracy": {
-          m: comparison.mean_std(v) for m, v in accuracy.items()
-        }
-      },
+      bars={"test accuracy": bars},
       unit="test accuracy, %",
     )
   ]
@@ -93,14 +92,20 @@ def tabulate(results: comparison.Results) -> list[Table]:
 
 def _by_trio(
   results: comparison.Results,
-  of: Callable[[comparison.Cells], dict[int, float]],
-) -> dict[str, dict[int, float]]:
-  """By method and trio the mean over seeds."""
-  found: dict[str, dict[int, float]] = {}
+) -> dict[str, dict[int, comparison.Cells]]:
+  """By method and trio; whoever listens to no trio stands by every one."""
+  found: dict[str, dict[int, comparison.Cells]] = {}
   for run, cells in results.items():
-    method, _, trio = run.split()
-    values = of(cells)
-    if values:
-      means = found.setdefault(method, {})
-      means[int(trio)] = statistics.mean(values.values())
+    method, *of = run.split()
+    trios = (int(of[-1]),) if of else TRIOS
+    found.setdefault(method, {}).update(dict.fromkeys(trios, cells))
   return found
+
+
+def _gains(own: comparison.Cells, beside: comparison.Cells) -> dict[int, float]:
+  return comparison.gains(comparison.accuracy(own), comparison.accuracy(beside))
+
+
+def _means(values: dict[int, dict[int, float]]) -> dict[int, float]:
+  """Over seeds, of the trios that have any."""
+  return {t: statistics.mean(of.values()) for t, of in values.items() if of}

@@ -32,6 +32,7 @@ TRIALS = (  # after the preset
   (10.0, 0.5, 0.03, 1.0, 0.001, 3.0, 1.0),
   (2.0, 0.9, 0.1, 0.01, 0.1, 10.0, 2.0),
 )
+NUMBERS = range(1 + len(TRIALS))
 # Of these adapters' settings the others know nothing.
 _OF = {
   "adapter.learning_rate": ("latent", "gate", "log_gate"),
@@ -87,24 +88,26 @@ def tabulate(results: comparison.Results) -> list[Table]:
       for run, cells in results.items()
       if run.split()[0] == method
     }
-    scores = [
-      comparison.mean_std(own[n])[0] if own.get(n) else None
-      for n in range(1 + len(TRIALS))
-    ]
-    done = [s for s in scores if s is not None]
-    best = scores.index(max(done)) if done else None
-    chosen = None if best is None else trials(method)[best]
-    rows.append(
-      (
-        method,
-        *(None if s is None else f"{s:.2f}" for s in scores),
-        None if chosen is None else _shown(chosen),
-      )
-    )
-  numbers = [str(number) for number in range(1 + len(TRIALS))]
+    scores = {n: comparison.mean_std(v)[0] for n, v in own.items() if v}
+    # Half a sweep has trials of fewer seeds: they stand for nothing yet.
+    most = max(map(len, own.values()), default=0)
+    whole = [n for n in sorted(scores) if len(own[n]) == most]
+    best = max(whole, key=scores.get, default=None)
+    chosen = None if best is None else _shown(trials(method)[best])
+    told = (f"{scores[n]:.2f}" if n in scores else None for n in NUMBERS)
+    rows.append((method, *told, chosen))
   note = "Validation accuracy in percent, by trial; 0: the preset."
-  columns = ("method", *numbers, "the best one's settings")
-  return [Table("Trials", columns, rows, (note,))]
+  columns = ("method", *map(str, NUMBERS), "the best one's settings")
+  return [Table("Trials", columns, rows, (note,)), _settings()]
+
+
+def _settings() -> Table:
+  """What the trials are, for methods with a use for all of it."""
+  rows = [
+    (str(number), *(f"{value:g}" for value in trial))
+    for number, trial in enumerate(TRIALS, start=1)
+  ]
+  return Table("Settings of the trials", ("trial", *SETTINGS), rows)
 
 
 def _shown(settings: dict[str, float]) -> str:

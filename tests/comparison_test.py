@@ -1,5 +1,7 @@
 """What the experiments' tables are made of, against numbers made elsewhere."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -127,9 +129,9 @@ def test_in_the_workdir_of_all_methods_an_ablation_adds_one_run():
 def test_the_mappings_of_hints_are_three():
   found = experiment.load("hint_mapping")
   _, *own = [c.settings.hint for c in found.cells(found.base, (0,))]
-  best_first = (0, 2, 1)  # of the digits' teachers
-  made = {hint.groups(h.mapping, best_first, 3, seed=h.seed) for h in own}
-  assert len(made) == 3
+  for best_first in itertools.permutations(range(3)):
+    made = {hint.groups(h.mapping, best_first, 3, seed=h.seed) for h in own}
+    assert len(made) == 3
 
 
 def test_a_step_of_every_method_is_timed_but_of_peers():
@@ -165,11 +167,18 @@ def test_the_best_trial_is_chosen_on_held_out_images():
     return [{"seed": 5, "result": {"student": student}}]
 
   results = {"okd 0.97 0": scored(0.7, 0.9), "okd 0.97 3": scored(0.8, 0.1)}
-  (made,) = tuning.tabulate(results)
+  made, settings = tuning.tabulate(results)
+  assert len(settings.rows) == 7
   row = dict(zip(made.columns, made.rows[0], strict=True))
   assert row["method"] == "okd"
   assert (row["0"], row["3"], row["1"]) == ("70.00", "80.00", None)
   assert row["the best one's settings"] == "kd.temperature=5 kd.ratio=0.5"
+  # A seed more of another trial: what has fewer stands for nothing yet.
+  results["okd 0.97 0"] += [{**results["okd 0.97 0"][0], "seed": 6}]
+  row = dict(
+    zip(made.columns, tuning.tabulate(results)[0].rows[0], strict=True)
+  )
+  assert row["the best one's settings"] == "the preset's"
 
 
 def test_settings_that_were_chosen_are_tried_ones_and_used(monkeypatch):
@@ -195,7 +204,7 @@ def test_what_is_tested_of_trios_is_their_means():
     "avgmkd 0.97 0": cells(0.80, 0.82),
     "avgmkd 0.97 1": cells(0.70, 0.72),
     "gate 0.97 0": cells(0.81, 0.83),
-    "gate 0.97 1": cells(0.73, 0.75),
+    "gate 0.97 1": cells(0.73, 0.75, 0.1),  # the last has no pair
     "gate 0.97 2": [],
   }
   (made,) = trios.tabulate(results)
@@ -212,6 +221,6 @@ def test_what_is_tested_of_trios_is_their_means():
 def test_a_trio_is_taught_from_its_own_seed():
   found = experiment.load("trios:data=digits,skew=0.9")
   cells = found.cells(found.base, (0,))
-  assert {c.run.split()[1] for c in cells} == {"0.9"}
+  cells = [c for c in cells if c.run != "alone"]
   seeds = {c.run.split()[2]: c.settings.teacher.seed for c in cells}
   assert seeds == {str(trio): trio for trio in range(5)}

@@ -92,20 +92,21 @@ def groups(
         "give one group a teacher"
       )
     return tuple(_group(entry, names) for entry in mapping)
-  if mapping == "random":
-    order = np.random.default_rng(seed).permutation(num_groups)
-    return tuple(int(order[t % num_groups]) for t in range(teachers))
   if mapping in _PLACES:
     return (_PLACES[mapping](num_groups),) * teachers
-  if mapping not in ("better_high", "better_low"):
+  orders = {  # of the groups, for the best teacher first
+    "better_high": range(num_groups)[::-1],
+    "better_low": range(num_groups),
+    "random": np.random.default_rng(seed).permutation(num_groups),
+  }
+  if mapping not in orders:
     raise UserError(
       f"there is no hint.mapping {mapping!r}; use better_high, better_low, "
       "random, middle, last or a list of groups"
     )
   found = [0] * teachers
   for place, teacher in enumerate(ranking):
-    low = place % num_groups
-    found[teacher] = low if mapping == "better_low" else num_groups - 1 - low
+    found[teacher] = int(orders[mapping][place % num_groups])
   return tuple(found)
 
 
