@@ -30,7 +30,7 @@ def others(
     return []
   before = results.read(place)
   where, own = f"--workdir={workdir} holds", kind(experiment)
-  change = _changed(before.header["base"], base.to_dict())
+  change = changed(before.header["base"], base.to_dict())
   checks.check(
     change is None, f"{where} a sweep with {change}; use another --workdir"
   )
@@ -49,7 +49,7 @@ def others(
     if "resolved" in result:
       pairs.append((result["resolved"], resolved(settings[run])))
     for was, now in pairs:
-      change = _changed(was, now, but=("seed",))
+      change = changed(was, now, but=("seed",))
       checks.check(
         change is None,
         f"{where} {run}/{seed} with {change}; use another --workdir",
@@ -75,7 +75,7 @@ def resolved(settings: ConfigDict) -> dict[str, Any]:
   return files.plain({**run, "of_terms": labels})
 
 
-def _changed(
+def changed(
   before: dict[str, Any], now: dict[str, Any], but: Sequence[str] = ()
 ) -> str | None:
   """The first value of two configs that differs and matters; None without.

@@ -14,7 +14,15 @@ import pathlib
 import re
 from collections import Counter
 
-from amtml_jax import experiment, files, loading, provenance, results, tables
+from amtml_jax import (
+  continued,
+  experiment,
+  files,
+  loading,
+  provenance,
+  results,
+  tables,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = ROOT / "experiments" / "results"
@@ -39,6 +47,12 @@ def made(folder: str) -> tuple[list[tables.Table], list[str], str]:
   code = ", ".join(f"{code} ({count} cells)" for code, count in codes.items())
   notes = [f"By {code}."]
   notes += [f"Missing: {', '.join(lacks)}."] if lacks else []
+  today = {c.run: c.settings.to_dict() for c in of.cells(of.base, (0,))}
+  for result in there.done:
+    run, was = result["run"], result["config"]
+    change = continued.changed(was, today[run], but=("seed",))
+    if change and (note := f"{run} has {change} as today.") not in notes:
+      notes.append(note)
   return tables.checked(own, of.flag), [*notes, *there.damaged], argument
 
 
