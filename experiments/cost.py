@@ -73,9 +73,10 @@ def tabulate(results: comparison.Results) -> list[Table]:
   for run, cells in results.items():
     row = []
     for name in NAMES:
-      row += _line(cells[0]["result"]["measured"].get(name) if cells else None)
-      if cells and row[-3] is not None:
-        bars[name][run] = (row[-3], 0.0)
+      own = cells[0]["result"]["measured"].get(name) if cells else None
+      row += _line(own)
+      if own:
+        bars[name][run] = (own["over_alone"], 0.0)
     where |= {cell["result"]["devices"] for cell in cells}
     rows.append((run, *row))
   return [
@@ -100,5 +101,11 @@ def tabulate(results: comparison.Results) -> list[Table]:
 def _line(measured: dict | None) -> list:
   if measured is None:
     return [None] * 5
-  keys = ("images_per_second", "over_alone", "held_mb", "host_mb")
-  return [1000 * measured["seconds"], *(measured[key] for key in keys)]
+  host = measured["host_mb"]
+  return [
+    f"{1000 * measured['seconds']:.1f}",
+    f"{measured['images_per_second']:.0f}",
+    f"{measured['over_alone']:.2f}",
+    f"{measured['held_mb']:.1f}",
+    None if host is None else f"{host:.1f}",
+  ]
