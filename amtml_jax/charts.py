@@ -10,7 +10,7 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,8 +141,15 @@ def bars(
   axes.grid(axis="x", linewidth=0.6)
   axes.set_axisbelow(True)
   if size > 1:
-    figure.legend(loc="outside upper left", ncols=min(size, 3))
+    figure.legend(loc="outside upper left", ncols=min(size, _columns(groups)))
   return figure
+
+
+def _columns(names: Iterable[str]) -> int:
+  """How many names of a legend fit beside each other, with their lines."""
+  longest = max((len(_shown(name)) for name in names), default=0)
+  points = 56 + 6.6 * longest  # of a line, and of letters of size 10
+  return max(1, min(3, int(72 * WIDTH // points)))
 
 
 @in_our_look
@@ -153,7 +160,8 @@ def curves(lines: Mapping[str, Band], unit: str) -> Any:
     lines: by name: epochs, means, least, most.
     unit: of what is drawn.
   """
-  figure, axes = _new(3.2 + 0.22 * -(-len(lines) // 3))
+  columns = _columns(lines)
+  figure, axes = _new(3.2 + 0.22 * -(-len(lines) // columns))
   for number, (name, (epoch, mean, low, high)) in enumerate(lines.items()):
     colour = COLOURS[number % len(COLOURS)]
     dash = DASHES[number // len(COLOURS) % len(DASHES)]
@@ -163,7 +171,7 @@ def curves(lines: Mapping[str, Band], unit: str) -> Any:
   axes.xaxis.get_major_locator().set_params(integer=True)
   axes.set_ylabel(unit)
   axes.grid(linewidth=0.6)
-  figure.legend(loc="outside upper left", ncols=3)
+  figure.legend(loc="outside upper left", ncols=columns)
   return figure
 
 
@@ -198,5 +206,5 @@ def weights(rows: Mapping[str, Mapping[str, float]]) -> Any:
   axes.invert_yaxis()
   axes.set_xlim(0, 1)
   axes.set_xlabel("mean weight on the test split")
-  figure.legend(loc="outside upper left", ncols=3)
+  figure.legend(loc="outside upper left", ncols=_columns(teachers))
   return figure

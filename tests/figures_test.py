@@ -130,3 +130,13 @@ def test_the_images_of_the_widest_weights_are_drawn(channels):
   assert "&lt;a&gt;" in svg
   assert ">0.90<" in svg
   assert svg.count("data:image/png") == 2
+
+
+@pytest.mark.parametrize("letters", [5, 12, 20, 60])
+def test_a_legend_of_many_runs_fits_its_figure(letters):
+  names = [f"{number:0{letters}}" for number in range(31)]
+  line = ([1, 2], [0.5, 0.6], [0.4, 0.5], [0.6, 0.7])
+  figure = charts.curves(dict.fromkeys(names, line), "%")
+  figure.draw_without_rendering()
+  (legend,) = figure.legends
+  assert legend.get_window_extent().x1 <= figure.bbox.x1
