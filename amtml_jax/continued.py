@@ -34,9 +34,13 @@ def others(
   checks.check(
     change is None, f"{where} a sweep with {change}; use another --workdir"
   )
-  settings = {cell.run: cell.settings for cell in cells}
+  runs = {cell.run: cell.settings for cell in cells}
+  now = {  # a preset may mean other values than it did
+    run: {"config": own.to_dict(), "resolved": resolved(own)}
+    for run, own in runs.items()
+  }
   for (run, seed), result in before.cells.items():
-    if result is None or run not in settings:
+    if result is None or run not in now:
       continue
     by = result.get("by", own)
     checks.check(
@@ -44,12 +48,8 @@ def others(
       f"{where} {run}/{seed}, which was made by {_told(by)}, not by "
       f"{_told(own)}; use another --workdir",
     )
-    pairs = [(result["config"], settings[run].to_dict())]
-    # A preset may mean other values than it did.
-    if "resolved" in result:
-      pairs.append((result["resolved"], resolved(settings[run])))
-    for was, now in pairs:
-      change = changed(was, now, but=("seed",))
+    for what, is_ in now[run].items():
+      change = changed(result.get(what, {}), is_, but=("seed",))
       checks.check(
         change is None,
         f"{where} {run}/{seed} with {change}; use another --workdir",

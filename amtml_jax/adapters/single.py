@@ -53,10 +53,7 @@ class Adapter(nn.Module):
     """Returns the log-weights `(N, m)`: 0 for the one, -inf for the others."""
     del teachers, labels
     dtype = jnp.promote_types(student.logits.dtype, jnp.float32)
-    row = (
-      jnp.full((self.num_teachers,), -jnp.inf, dtype)
-      .at[self.only_teacher]
-      .set(0)
-    )
+    row = jnp.full((self.num_teachers,), -jnp.inf, dtype)
+    row = row.at[self.only_teacher].set(0)
     rows = student.logits.shape[0]
     return jnp.broadcast_to(row[None, :], (rows, self.num_teachers))
