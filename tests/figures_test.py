@@ -76,7 +76,9 @@ def test_the_cost_of_a_step_with_and_without_teachers(tmp_path):
   rows = {row[0]: row for row in table.rows}
   assert rows["camkd"][1:] == (None,) * 10
   assert rows["alone"][6:] == (None,) * 5
-  assert rows["avgmkd"][3] == taught["measured"]["step"]["over_alone"]
+  ratio = taught["measured"]["step"]["over_alone"]
+  assert rows["avgmkd"][3] == f"{ratio:.2f}"
+  assert table.bars["step"]["avgmkd"] == (ratio, 0.0)
   assert set(table.bars["kept"]) == {"avgmkd"}
 
 
