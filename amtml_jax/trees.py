@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import shutil
+import time
 from typing import Any
 
 import jax
@@ -89,12 +90,28 @@ def save_tree(folder: pathlib.Path, tree: Any) -> str:
     with ocp.StandardCheckpointer() as saver:
       saver.save(folder.absolute(), host, force=True)
   except Exception as error:  # OSError, ValueError of a full disk, ...
-    for half in folder.parent.glob(f"{folder.name}.orbax-checkpoint-tmp*"):
-      shutil.rmtree(half, ignore_errors=True)
+    _discard_half(folder)
     raise NotSavedError(
       f"{folder} could not be written: {files.reason(error)}"
     ) from None
   return fingerprint(host)
+
+
+def _discard_half(folder: pathlib.Path) -> None:
+  """Removes what a failed save has left.
+
+  Its threads may write for a moment more: until nothing comes back, or they
+  have had a second.
+  """
+  clean = 0
+  for _ in range(20):
+    halves = list(folder.parent.glob(f"{folder.name}.orbax-checkpoint-tmp*"))
+    for half in halves:
+      shutil.rmtree(half, ignore_errors=True)
+    clean = 0 if halves else clean + 1
+    if clean == 2:
+      return
+    time.sleep(0.05)
 
 
 def restore_tree(folder: pathlib.Path, like: Any, expected: str) -> Any:

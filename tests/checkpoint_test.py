@@ -1,7 +1,10 @@
 """Fingerprints, and trees that come back as they were."""
 
+import contextlib
 import errno
 import resource
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +113,28 @@ def test_a_full_disk_leaves_no_half_tree(tmp_path):
       trees.save_tree(tmp_path / "tree", TREE)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_failed_save_writes_late_goes_too(tmp_path, monkeypatch):
+  half = tmp_path / "tree.orbax-checkpoint-tmp"
+
+  def write_on():
+    for number in range(30):
+      with contextlib.suppress(FileNotFoundError):
+        half.mkdir(exist_ok=True)
+        (half / str(number)).touch()
+      time.sleep(0.01)
+
+  def save(*_, **__):
+    late.start()
+    raise OSError("File too large")
+
+  late = threading.Thread(target=write_on)
+  monkeypatch.setattr(trees.ocp.StandardCheckpointer, "save", save)
+  with pytest.raises(NotSavedError, match="File too large"):
+    trees.save_tree(tmp_path / "tree", TREE)
+  late.join()
   assert list(tmp_path.iterdir()) == []
 
 
