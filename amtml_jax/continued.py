@@ -36,8 +36,8 @@ def others(
   )
   runs = {cell.run: cell.settings for cell in cells}
   now = {  # a preset may mean other values than it did
-    run: {"config": own.to_dict(), "resolved": resolved(own)}
-    for run, own in runs.items()
+    run: {"config": settings.to_dict(), "resolved": resolved(settings)}
+    for run, settings in runs.items()
   }
   for (run, seed), result in before.cells.items():
     if result is None or run not in now:

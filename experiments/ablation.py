@@ -32,13 +32,12 @@ def get_config(text: str = "") -> ConfigDict:
 
 def tabulate(results: comparison.Results) -> list[Table]:
   """The runs, and how far their weights are from even."""
-  own = {run: results.get(run, ()) for run in RUNS}
   rows = []
-  for run, cells in own.items():
+  for run, cells in results.items():
     entropy = comparison.scores(cells, "weights_entropy", scale=1.0)
     rows.append((run, comparison.shown(entropy, 3)))
   return [
-    comparison.table("Parts of the objective", own, "avgmkd"),
+    comparison.table("Parts of the objective", results, "avgmkd"),
     Table(
       "The teachers' weights",
       ("run", "mean entropy"),

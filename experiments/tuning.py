@@ -107,7 +107,8 @@ def _settings() -> Table:
     (str(number), *(f"{value:g}" for value in trial))
     for number, trial in enumerate(TRIALS, start=1)
   ]
-  return Table("Settings of the trials", ("trial", *SETTINGS), rows)
+  columns = ("trial", *SETTINGS)
+  return Table("Settings of the trials", columns, rows, measured=False)
 
 
 def _shown(settings: dict[str, float]) -> str:
