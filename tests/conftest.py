@@ -5,13 +5,11 @@ import pathlib
 import tempfile
 
 from amtml_jax import fake_devices
+from tests import quick_compile
 
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
-  + " --xla_force_host_platform_device_count=4"
-  # Compiling is most of the time here; speed of the result is not.
-  + " --xla_backend_optimization_level=0"
-  + " --xla_cpu_use_fusion_emitters=false"
+  + f" --xla_force_host_platform_device_count=4 {quick_compile.FLAGS}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 fake_devices.make_room()

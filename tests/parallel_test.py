@@ -16,6 +16,7 @@ import pytest
 from amtml_jax import commands, parallel
 from amtml_jax.errors import UserError
 from amtml_jax.progress import View
+from tests import quick_compile
 from tests.everything import EVERYTHING, train
 from tests.settings import blobs
 
@@ -75,8 +76,7 @@ def start(devices, *args, cache=None):
     **{k: v for k, v in os.environ.items() if k != "NPROC"},
     "JAX_ENABLE_X64": "1",
     "JAX_COMPILATION_CACHE_DIR": str(cache),
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-    "--xla_cpu_use_fusion_emitters=false "
+    "XLA_FLAGS": f"{quick_compile.FLAGS} "
     f"--xla_force_host_platform_device_count={devices}",
   }
   return subprocess.Popen(

@@ -14,6 +14,7 @@ import pytest
 
 from amtml_jax import plugins, trees
 from amtml_jax.network import Network
+from tests import quick_compile
 from tests.models.shapes import check_output, parameters, traced
 
 SMALL, ODD, PIXEL = (8, 8, 1), (28, 28, 1), (1, 1, 1)
@@ -54,15 +55,7 @@ NARROW = {
   "shufflenetv2": {"stem": 4, "blocks": (2,), "widths": (12,), "last": 24},
   "vgg": {"convolutions": (1, 2), "widths": (4, 8)},
 }
-# Run once each: to optimise takes up to ten times as long as it saves, and the
-# newer emitters of fused loops up to four times as long as the older.
-compiled = functools.partial(
-  jax.jit,
-  compiler_options={
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-  },
-)
+compiled = functools.partial(jax.jit, compiler_options=quick_compile.OPTIONS)
 
 
 def keys_of(rows):
