@@ -4,8 +4,9 @@
     amtml report runs/compare_methods
 
 Digits, seeds 0 to 4, under one ensemble. `:data=fashion_mnist` for another data
-set. `:also=my.adapter` adds a weighting of yours by its module's path (two with
-a + between them), with the terms of avgmkd.
+set, of which students see 10,000 images; `:data=fashion_mnist_all`, for an
+accelerator, all. `:also=my.adapter` adds a weighting of yours by its module's
+path (two with a + between them), with the terms of avgmkd.
 """
 
 from ml_collections import ConfigDict

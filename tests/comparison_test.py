@@ -141,6 +141,19 @@ def test_a_step_of_every_method_is_timed_but_of_peers():
   assert {run.peers for run in runs.values()} == {1}
 
 
+def test_students_see_a_part_of_fashion_mnist_or_all():
+  part, whole = (
+    experiment.load(f"compare_methods:data={data}").base
+    for data in ("fashion_mnist", "fashion_mnist_all")
+  )
+  assert (part.data.labels_per_class, whole.data.labels_per_class) == (1000, 0)
+  assert (part.data.views, whole.data.views) == (8, 4)
+  whole.data = part.data
+  assert whole == part
+  with pytest.raises(UserError, match=r"data is one of .*, not fashion"):
+    experiment.load("compare_methods:data=fashion")
+
+
 @pytest.mark.parametrize("name", ["specialists", "tuning", "trios"])
 def test_data_without_specialists_is_refused(name):
   with pytest.raises(UserError, match="digits or fashion_mnist, not cifar10"):
