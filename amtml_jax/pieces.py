@@ -32,6 +32,7 @@ from amtml_jax import (
   config,
   ensemble,
   feed,
+  macs,
   objective,
   synthetic,
   views,
@@ -158,12 +159,16 @@ class Pieces:
     program = lowered.compile()
     seconds = time.perf_counter() - start
     memory, cost = program.memory_analysis(), program.cost_analysis() or {}
+    # Under jit a function sees all devices' rows.
+    replicas = self.plan.replicas
+    shared = replicas.count if replicas.lift == "jit" else 1
     self.compiled[name] = {
       "compile_seconds": seconds,
       "temp_mb": memory.temp_size_in_bytes / 2**20 if memory else None,
       "held_mb": _held(memory) / 2**20 if memory else None,
+      # Of products and convolutions, a device's, as macs.py counts them.
+      "flops": 2 * macs.of_function(lifted, *args) / shared,
       # As XLA counts them: the body of a loop once.
-      "flops": cost.get("flops"),
       "bytes": cost.get("bytes accessed"),
     }
     # A CPU has no dispatch to hide, and several fake devices of one may wait

@@ -4,7 +4,7 @@
     amtml report runs/model_size
 
 Nothing is trained. MACs are of one image, counted from the shapes of the traced
-forward pass (macs.py), not XLA's estimate, which depends on the backend.
+forward pass (amtml_jax/macs.py), not XLA's estimate.
 `:data=cifar100` counts the paper's networks; also fashion_mnist and cifar10.
 """
 
@@ -12,8 +12,9 @@ import pathlib
 
 from ml_collections import ConfigDict
 
+from amtml_jax import macs
 from amtml_jax.defaults import arguments
-from amtml_jax.experiments import bases, comparison, macs
+from amtml_jax.experiments import bases, comparison
 from amtml_jax.progress import View
 from amtml_jax.tables import Table
 

@@ -39,7 +39,7 @@ LAYERS = (
   ("results",),
   ("continued", "reporting"),
   ("sweep",),
-  ("measure", "synthetic"),
+  ("measure", "synthetic", "macs"),
   ("pieces",),
   ("bench",),
   ("cli",),

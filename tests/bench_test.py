@@ -56,7 +56,14 @@ def test_bench_measures_terms_teachers_step_and_command(
     assert len(line["turns"]) == 2
     assert line["images_per_second"] == pytest.approx(8 / line["seconds"])
     assert line["compile_seconds"] > 0
-    assert line["flops"] > 0
+  # mlp_small: two layers of 64 and one of 3. The student's takes as much again
+  # for its kernels, and for its layers' inputs but the image.
+  forward = 8 * (64 * 64 + 64 * 64 + 64 * 3)
+  backward = 2 * forward - 8 * 64 * 64
+  measured = result["measured"]
+  assert measured["teachers"]["flops"] == 2 * forward
+  assert measured["step"]["flops"] == 2 * (2 * forward + backward)
+  assert measured["angle"]["flops"] > 0
   # A step holds what its backward pass needs: more than one of its images.
   assert result["measured"]["step"]["temp_mb"] * 2**20 > 8 * 8
   assert len(result["command"]["turns"]) == 2
