@@ -11,6 +11,7 @@ def blobs(**changes):
   c.student = "mlp_small"
   c.teachers = ("a=mlp_small", "b=mlp_small")
   c.epochs, c.batch_size = 2, 36
+  c.steps_per_dispatch = 1  # also on a GPU: some tests stop between two
   c.optimizer.learning_rate = 0.02
   c.teacher.epochs, c.teacher.batch_size = 8, 36
   c.teacher.optimizer.learning_rate = 0.02
