@@ -24,7 +24,7 @@ import dataclasses
 import operator
 import pathlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -162,7 +162,7 @@ def load(argument: str) -> Experiment:
     runs = loading.called(get_runs, path, flag, text)
   else:
     runs = getattr(module, "RUNS", None)
-    _refuse_lost_names(path, flag)
+  _refuse_lost_names(path, flag)
   seeds = _whole(getattr(module, "SEEDS", ()), f"{flag}: SEEDS")
   return Experiment(argument, path, module, base, _runs(runs, flag), seeds)
 
@@ -202,15 +202,24 @@ def _runs(runs: Any, flag: str) -> tuple[tuple[str, dict[str, Any]], ...]:
 
 def _refuse_lost_names(path: str, flag: str) -> None:
   """Refuses a name that stands twice in a dict: Python drops the first."""
-  tree = ast.parse(pathlib.Path(path).read_bytes())
-  for node in tree.body:
-    targets = node.targets if isinstance(node, ast.Assign) else []
-    named = [t.id for t in targets if isinstance(t, ast.Name)]
-    if named != ["RUNS"] or not isinstance(node.value, ast.Dict):
-      continue
-    names = [k.value for k in node.value.keys if isinstance(k, ast.Constant)]
+  for written in _written(ast.parse(pathlib.Path(path).read_bytes())):
+    names = [k.value for k in written.keys if isinstance(k, ast.Constant)]
     twice = next((n for n in names if names.count(n) > 1), None)
     check(twice is None, f"{flag} has two runs called {twice!r}")
+
+
+def _written(tree: ast.Module) -> Iterator[ast.Dict]:
+  """The dicts that a file writes out as RUNS, or returns from get_runs."""
+  for node in tree.body:
+    found: list[ast.expr | None] = []
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+      of = node.targets if isinstance(node, ast.Assign) else [node.target]
+      named = [target.id for target in of if isinstance(target, ast.Name)]
+      found = [node.value] if named == ["RUNS"] else []
+    elif isinstance(node, ast.FunctionDef) and node.name == "get_runs":
+      inside = ast.walk(node)
+      found = [inner.value for inner in inside if isinstance(inner, ast.Return)]
+    yield from (value for value in found if isinstance(value, ast.Dict))
 
 
 def _whole(values: Any, what: str) -> tuple[int, ...]:

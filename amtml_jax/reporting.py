@@ -28,6 +28,8 @@ from amtml_jax.tables import Table
 
 Cells = list[dict[str, Any]]
 
+_BAND = ", and all between the least and the most"
+
 
 def tables(there: Results, of: Experiment) -> list[Table]:
   """What the experiment makes of the results, with what they lack.
@@ -99,16 +101,18 @@ def _figures(
   for table in shown:
     if table.bars:
       out[table.title] = charts.bars(table.bars, table.unit)
-  for caption, key, unit in (
-    ("Validation accuracy by epoch", "validation/student/accuracy", "%"),
-    ("Entropy of the teachers' weights by epoch", "train/weights_entropy", ""),
+  for caption, key, unit, band in (
+    (*("Validation accuracy", "validation/student/accuracy", "%"), _BAND),
+    # Of training, what the seeds of one program tell is their mean.
+    (*("Entropy of the teachers' weights", "train/weights_entropy", ""), ""),
   ):
     scale = 100.0 if unit else 1.0
     lines = {n: _band(cells, key, scale) for n, cells in by_run.items()}
     lines = {n: line for n, line in lines.items() if line[0]}
     if 0 < len(lines) <= charts.APART:  # of more nobody would find one
-      caption += ": mean over seeds, and all between the least and the most"
-      out[caption] = charts.curves(lines, unit or "entropy")
+      out[f"{caption} by epoch: mean over seeds{band}"] = charts.curves(
+        lines, unit or "entropy"
+      )
   rows = {n: _weights(cells) for n, cells in by_run.items()}
   rows = {n: row for n, row in rows.items() if row}
   if rows:

@@ -114,7 +114,8 @@ class Results:
     if len(made) < 2:
       return set()
     others = [r for r in self.done if not provenance.is_ours(r)]
-    if len(others) == len(self.done):  # then those of fewest results
+    # None or all: the code at hand does not tell; then those of fewest results.
+    if len(others) in (0, len(self.done)):
       most = Counter(map(provenance.told, self.done)).most_common(1)[0][0]
       others = [r for r in self.done if provenance.told(r) != most]
     return {(r["run"], r["seed"]) for r in others}
@@ -134,7 +135,8 @@ class Results:
       told = "; ".join(f"{n} of {code}" for code, n in made.items())
       names = _listed(self._named(strangers), most)
       out.append(
-        f"Marked *, of another version of the code: {names} (results: {told})."
+        "Of another version of the code, marked * where a row is a run: "
+        f"{names} (results: {told})."
       )
     return out
 

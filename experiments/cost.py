@@ -6,7 +6,7 @@
 Nothing is trained: images and teachers are random (pieces.py). Each method has
 its turns between those of the student alone, so that a machine that slows down
 slows both; `alone` beside another of itself tells how far to believe a ratio.
-`:data=cifar100` times the paper's networks; also fashion_mnist and cifar10.
+`:data=cifar100` times the paper's networks; also any other of bases.py.
 """
 
 import pathlib

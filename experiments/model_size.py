@@ -5,7 +5,7 @@
 
 Nothing is trained. MACs are of one image, counted from the shapes of the traced
 forward pass (amtml_jax/macs.py), not XLA's estimate.
-`:data=cifar100` counts the paper's networks; also fashion_mnist and cifar10.
+`:data=cifar100` counts the paper's networks; also any other of bases.py.
 """
 
 import pathlib
@@ -19,8 +19,12 @@ from amtml_jax.progress import View
 from amtml_jax.tables import Table
 
 TEACH = False
-CLASSES = {"cifar100": 100}
-SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}
+CLASSES = {"cifar100": 100, "tiny_imagenet": 200}
+SHAPES = {
+  "digits": (8, 8, 1),
+  "fashion_mnist": (28, 28, 1),
+  "tiny_imagenet": (64, 64, 3),
+}
 SMALL = ("resnet8_slim", "resnet14_slim", "cnn", "mlp_small")
 LARGE = ("resnet20", "resnet20_slim", "resnet8")
 

@@ -69,9 +69,9 @@ def skews(text: str) -> list[str]:
 def get_config(text: str = "") -> ConfigDict:
   """The base; `text` is what follows the colon of --experiment."""
   data = _read(text)["data"]
-  c = bases.base(data)
-  if c.data.source not in GROUPS:
+  if data not in ("digits", "fashion_mnist"):
     raise ValueError(f"data is digits or fashion_mnist, not {data}")
+  c = bases.base(data)
   c.student = "mlp_small"
   c.teachers = ("a=cnn", "b=cnn", "c=cnn")
   c.data.pad, c.data.flip, c.data.views = 0, False, 1

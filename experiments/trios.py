@@ -21,27 +21,38 @@ from amtml_jax.tables import Table
 
 SEEDS = range(5)
 TRIOS = range(5)
-METHODS = ("avgmkd", "camkd", "amtml_weights", "amtml", "gate", "log_gate")
+_WEIGHTS = {"method": "amtml_weights"}
+METHODS = {
+  **{name: {"method": name} for name in ("avgmkd", "camkd", "amtml_weights")},
+  # The paper's adapter with the authors' pull to even weights; rewarded.
+  "amtml_weights+l2": {**_WEIGHTS, "adapter.l2": 0.1},
+  "amtml_weights+mixture": {
+    **_WEIGHTS,
+    "terms.mixture": 3.0,
+    "adapter.stop_gradient_representation": True,
+  },
+  **{name: {"method": name} for name in ("amtml", "gate", "log_gate")},
+}
 ALONE = "alone"  # under no trio
 
 
-def _read(text: str) -> dict:
+def read(text: str) -> dict:
+  """What follows the colon of --experiment."""
   return arguments(text, data="fashion_mnist", skew="0.97")
 
 
 def get_config(text: str = "") -> ConfigDict:
   """The base; `text` is what follows the colon of --experiment."""
-  read = _read(text)
-  return specialists.get_config(f"data={read['data']},skews={read['skew']}")
+  own = read(text)
+  return specialists.get_config(f"data={own['data']},skews={own['skew']}")
 
 
 def get_runs(text: str = "") -> dict[str, dict]:
   """Methods × trios, of one skew; the student alone has none."""
-  skew, runs = _read(text)["skew"], {ALONE: {"method": ALONE}}
-  for method in METHODS:
+  skew, runs = read(text)["skew"], {ALONE: {"method": ALONE}}
+  for method, own in METHODS.items():
     for trio in TRIOS:
-      own = {"method": method, "teacher.seed": trio}
-      runs[f"{method} {skew} {trio}"] = own
+      runs[f"{method} {skew} {trio}"] = {**own, "teacher.seed": trio}
   return runs
 
 

@@ -190,13 +190,24 @@ def test_a_result_of_another_code_version_is_marked(folder):
   put(folder / "results", result("even", 1, versions=older))
   made = report(folder)
   assert "| even \\* | 0.875 |" in made["md"]
-  assert "of another version of the code: even/1 (" in made["md"]
+  assert "Of another version of the code, marked \\* where a" in made["md"]
+  assert "row is a run: even/1 (" in made["md"]
   assert "1 of amtml-jax 0.0.9" in made["md"]
   put(folder / "results", result("even", 1, commit="0" * 40))
   if provenance.commit() is not None:  # there is a repository
     assert "commit 00000000" in report(folder)["md"]
   put(folder / "results", result("even", 1))
   assert "another version" not in report(folder)["md"]
+
+
+def test_code_that_does_not_know_itself_marks_the_fewest(folder, monkeypatch):
+  monkeypatch.setattr(provenance, "commit", lambda: None)
+  for run, seed in (("even", 0), (EVIL, 0)):
+    put(folder / "results", result(run, seed, commit="1" * 40))
+  put(folder / "results", result("even", 1, commit="0" * 40))
+  made = report(folder)["md"]
+  assert "| even \\* | 0.875 |" in made
+  assert "is a run: even/1 (" in made
 
 
 def test_results_that_are_all_of_other_code_say_so_once(folder):

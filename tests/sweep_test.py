@@ -271,6 +271,16 @@ WRONG = {
     (),
     "has two runs called 'a'",
   ),
+  "a name twice in a dict with a type": (
+    f"{HEAD}RUNS: dict = {{'a': {{}}, 'a': {{}}}}{TAIL}",
+    (),
+    "has two runs called 'a'",
+  ),
+  "a name twice in a dict of a function": (
+    f"{HEAD}def get_runs(text=''):\n  return {{'a': {{}}, 'a': {{}}}}\n{TAIL}",
+    (),
+    "has two runs called 'a'",
+  ),
   "a name twice in a dict": (
     f"{HEAD}RUNS = {{'a': {{}}, 'a': {{}}}}{TAIL}",
     (),
