@@ -26,13 +26,16 @@ from amtml_jax import (
 from amtml_jax.data import splits, streamed
 from amtml_jax.ensemble import Ensemble, Teacher
 from amtml_jax.errors import DamagedError, UserError
-from amtml_jax.evaluate import STUDENT
+from amtml_jax.evaluate import SEEDS, STUDENT
 from amtml_jax.plan import Plan, check_batch
 from amtml_jax.progress import View
 from amtml_jax.train import Training
 
 # Times the accuracy of a guess; a teacher below it has hardly learnt.
 _BETTER = 1.5
+# Of a teacher's weight over all test images; an adapter above it has hardly a
+# choice left to make, most often since its first steps were too long.
+_ALL = 0.97
 
 
 def _alone(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -262,7 +265,19 @@ def distill(
       "learns"
     )
   training = train(run, data, teachers, workdir, view)
-  return report.summarize(training, workdir, settings)
+  summary = report.summarize(training, workdir, settings)
+  if training.state.params["adapter"] and len(teachers.teachers) > 1:
+    for one in summary.get(SEEDS, [{"seed": run.seed, **summary}]):
+      # None where the adapter needs labels.
+      for name, weight in one.get("weights", {}).items():
+        if weight > _ALL:
+          view.say(
+            f"warning: the adapter of seed {one['seed']} gives {name} "
+            f"{weight:.1%} of all weight; a smaller "
+            "config.adapter.learning_rate may let it choose, in another "
+            "--workdir"
+          )
+  return summary
 
 
 @_alone

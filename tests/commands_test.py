@@ -78,6 +78,19 @@ def test_a_teacher_that_has_learnt_nothing_is_named(tmp_path, capsys):
   assert "warning: a is hardly better than chance on held-out images" in said
 
 
+def test_an_adapter_that_hears_one_teacher_alone_is_named(
+  copy, tmp_path, capsys
+):
+  settings = blobs(method="log_gate", adapter__learning_rate=100.0, seeds=2)
+  settings.ensemble, settings.data.views = str(copy / "ensemble"), 1
+  summary = commands.distill(settings, tmp_path, View())
+  said = capsys.readouterr().out
+  for one in summary["seeds"]:
+    sentence = f"the adapter of seed {one['seed']} gives"
+    assert (sentence in said) == (max(one["weights"].values()) > 0.97)
+  assert "100.0% of all weight; a smaller config.adapter.learning_rate" in said
+
+
 def test_a_finished_run_is_not_repeated(copy, finished, capsys):
   assert commands.run(blobs(), copy, View()) == finished[1]
   assert "is done already" in capsys.readouterr().out
