@@ -126,19 +126,21 @@ class Results:
     Args:
       most: names no more than that; for a table, below a list of all.
     """
-    out = []
-    if self.missing:
-      out.append(f"Missing: {_listed(self.named_missing(), most)}.")
+    missing = _listed(self.named_missing(), most) if self.missing else ""
+    return [*([f"Missing: {missing}."] if missing else []), *self.mixed(most)]
+
+  def mixed(self, most: int | None = None) -> list[str]:
+    """A sentence on the cells of other code than the rest, if there are any."""
     strangers = self.strangers()
-    if strangers:
-      made = Counter(map(provenance.told, self.done))
-      told = "; ".join(f"{n} of {code}" for code, n in made.items())
-      names = _listed(self._named(strangers), most)
-      out.append(
-        "Of another version of the code, marked * where a row is a run: "
-        f"{names} (results: {told})."
-      )
-    return out
+    if not strangers:
+      return []
+    made = Counter(map(provenance.told, self.done))
+    told = "; ".join(f"{n} of {code}" for code, n in made.items())
+    names = _listed(self._named(strangers), most)
+    return [
+      "Of another version of the code, marked * where a row is a run: "
+      f"{names} (results: {told})."
+    ]
 
   def notes(self) -> list[str]:
     """Sentences on how far it is, what it lacks, and which code made it."""

@@ -45,7 +45,7 @@ def made(folder: str) -> tuple[list[tables.Table], list[str], str]:
   lacks += [run for run, _ in of.runs if run not in there.runs]
   codes = Counter(map(provenance.told, there.done))
   code = ", ".join(f"{code} ({count} cells)" for code, count in codes.items())
-  notes = [f"By {code}."]
+  notes = there.mixed() or [f"By {code}."]
   notes += [f"Missing: {', '.join(lacks)}."] if lacks else []
   today = {c.run: c.settings.to_dict() for c in of.cells(of.base, (0,))}
   for result in there.done:
@@ -53,7 +53,11 @@ def made(folder: str) -> tuple[list[tables.Table], list[str], str]:
     change = continued.changed(was, today[run], but=("seed",))
     if change and (note := f"{run} has {change} as today.") not in notes:
       notes.append(note)
-  return tables.checked(own, of.flag), [*notes, *there.damaged], argument
+  checked = [
+    dataclasses.replace(there.marked(table), notes=table.notes)
+    for table in tables.checked(own, of.flag)
+  ]
+  return checked, [*notes, *there.damaged], argument
 
 
 def filled(text: str) -> str:
