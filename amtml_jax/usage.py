@@ -24,7 +24,8 @@ and, one process of several, where no cluster's environment tells it,
 sweep takes those, but --profile, and
   --experiment=FILE[:ARGUMENTS]  a file, or the name of one in experiments/; its
                               own config is the one to change
-  --index=I                   one cell alone: $SLURM_ARRAY_TASK_ID
+  --index=I                   one program alone, a cell or all seeds of a
+                              run: $SLURM_ARRAY_TASK_ID
   --seeds=5,6,7               instead of the experiment's own
 
 report takes a folder first, a sweep's workdir or a copy of its results/, and
