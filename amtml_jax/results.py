@@ -138,8 +138,7 @@ class Results:
     told = "; ".join(f"{n} of {code}" for code, n in made.items())
     names = _listed(self._named(strangers), most)
     return [
-      "Of another version of the code, marked * where a row is a run: "
-      f"{names} (results: {told})."
+      f"Marked *, of another version of the code: {names} (results: {told})."
     ]
 
   def notes(self) -> list[str]:
@@ -165,11 +164,13 @@ class Results:
     done = Counter(r["run"] for r in self.done)
     strange = {run for run, _ in self.strangers()}
     rows = []
-    for first, *rest in table.rows:
-      label = first
-      if first in total and done[first] < total[first]:
-        label = f"{label} ({done[first]} of {total[first]} seeds)"
-      if first in strange:
+    made_of = table.of or [(first,) for first, *_ in table.rows]
+    for (label, *rest), runs in zip(table.rows, made_of, strict=True):
+      there, all_ = (sum(of[run] for run in runs) for of in (done, total))
+      if there < all_:
+        cells = "seeds" if len(runs) == 1 else "cells"
+        label = f"{label} ({there} of {all_} {cells})"
+      if strange.intersection(runs):
         label = f"{label} *"
       rows.append((label, *rest))
     notes = [*table.notes, *self.lacks(_IN_A_TABLE)]

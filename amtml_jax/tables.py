@@ -27,6 +27,8 @@ class Table:
     bars: beside it, a chart: by group and label a mean and its spread.
     unit: of the bars.
     measured: by this sweep; figures from elsewhere lack none of its cells.
+    of: by row the runs that it is made of, where its first value is not the
+      name of the one.
   """
 
   title: str
@@ -38,9 +40,12 @@ class Table:
   )
   unit: str = ""
   measured: bool = True
+  of: Sequence[Sequence[str]] = ()
 
   def wrong(self) -> str | None:
     """What is wrong with it, if anything."""
+    if self.of and len(self.of) != len(self.rows):
+      return f"`of` has {len(self.of)} rows, and the table {len(self.rows)}"
     for row in self.rows:
       if not isinstance(row, list | tuple) or len(row) != len(self.columns):
         return f"the row {shown(row)} has not {len(self.columns)} columns"

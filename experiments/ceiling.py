@@ -159,4 +159,7 @@ def tabulate(results: comparison.Results) -> list[Table]:
     "way from even weights to the oracle it covers; mean ± standard deviation "
     "over trios. The last two weights know the label."
   )
-  return [Table("Weights", ("weights", "accuracy", "way"), rows, (note,))]
+  of = [tuple(results)] * len(rows)
+  return [
+    Table("Weights", ("weights", "accuracy", "way"), rows, (note,), of=of)
+  ]

@@ -24,6 +24,11 @@ def scores(cells: Cells, *keys: str, scale: float = 100.0) -> dict[int, float]:
   return found
 
 
+def runs_of(results: Results, method: str) -> list[str]:
+  """The runs whose first word it is, as in `gate 0.97`."""
+  return [run for run in results if run.split()[0] == method]
+
+
 def accuracy(cells: Cells) -> dict[int, float]:
   """The last student's test accuracy by seed, in percent."""
   return scores(cells, "student", "test_accuracy")

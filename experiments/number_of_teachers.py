@@ -65,7 +65,8 @@ def tabulate(results: comparison.Results) -> list[Table]:
     rows.append((method, *row))
   note = "Test accuracy in percent, mean ± standard deviation over seeds."
   unit = "test accuracy, %"
-  made = [Table("Accuracy", columns, rows, (note,), groups, unit)]
+  of = [[f"{method}-{count}" for count in COUNTS] for method in METHODS]
+  made = [Table("Accuracy", columns, rows, (note,), groups, unit, of=of)]
   configs = [c["config"]["data"] for cells in results.values() for c in cells]
   if any(data["name"] == "cifar100" for data in configs):
     made.append(_paper(columns, unit))

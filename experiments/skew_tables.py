@@ -1,5 +1,6 @@
 """Methods × skews, in short and in full: the tables of specialists."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from amtml_jax.experiments import comparison
@@ -26,10 +27,19 @@ def tables(results: comparison.Results, methods: Sequence[str]) -> list[Table]:
     for skew in skews
   }
   each = (
-    comparison.table(f"Skew {skew}", own, REFERENCE)
+    dataclasses.replace(
+      comparison.table(f"Skew {skew}", own, REFERENCE),
+      of=[(m if m == "alone" else f"{m} {skew}",) for m in own],
+    )
     for skew, own in by_skew.items()
   )
-  return [_gains(by_skew), _ways(by_skew), *each, _heard(by_skew)]
+  whole = (
+    dataclasses.replace(
+      table, of=[comparison.runs_of(results, row[0]) for row in table.rows]
+    )
+    for table in (_gains(by_skew), _ways(by_skew))
+  )
+  return [*whole, *each, _heard(by_skew)]
 
 
 def _gains(by_skew: BySkew) -> Table:

@@ -89,4 +89,5 @@ def _table(ensemble: str, results: comparison.Results) -> Table:
     ),
     bars=groups,
     unit="test accuracy, %",
+    of=[[f"{s}-{ensemble}-{method}" for method in METHODS] for s in students],
   )

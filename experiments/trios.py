@@ -97,6 +97,7 @@ def tabulate(results: comparison.Results) -> list[Table]:
       ),
       bars={"test accuracy": bars},
       unit="test accuracy, %",
+      of=[comparison.runs_of(results, method) for method in by_trio],
     )
   ]
 

@@ -98,7 +98,8 @@ def tabulate(results: comparison.Results) -> list[Table]:
     rows.append((method, *told, chosen))
   note = "Validation accuracy in percent, by trial; 0: the preset."
   columns = ("method", *map(str, NUMBERS), "the best one's settings")
-  return [Table("Trials", columns, rows, (note,)), _settings()]
+  of = [comparison.runs_of(results, method) for method in METHODS]
+  return [Table("Trials", columns, rows, (note,), of=of), _settings()]
 
 
 def _settings() -> Table:

@@ -1,6 +1,7 @@
 """Reports of results that are half there, of other code, or hostile."""
 
 import csv
+import dataclasses
 import html.parser
 import json
 import re
@@ -190,14 +191,27 @@ def test_a_result_of_another_code_version_is_marked(folder):
   put(folder / "results", result("even", 1, versions=older))
   made = report(folder)
   assert "| even \\* | 0.875 |" in made["md"]
-  assert "Of another version of the code, marked \\* where a" in made["md"]
-  assert "row is a run: even/1 (" in made["md"]
+  assert "Marked \\*, of another version of the code: even/1 (" in made["md"]
   assert "1 of amtml-jax 0.0.9" in made["md"]
   put(folder / "results", result("even", 1, commit="0" * 40))
   if provenance.commit() is not None:  # there is a repository
     assert "commit 00000000" in report(folder)["md"]
   put(folder / "results", result("even", 1))
   assert "another version" not in report(folder)["md"]
+
+
+def test_a_row_of_several_runs_is_marked_by_all_of_them(folder):
+  table = tables.Table("T", ("method", "x"), [("m", 1), ("n", 2)])
+  table = dataclasses.replace(table, of=[("even", EVIL), (EVIL,)])
+  older = {**provenance.versions(), "amtml-jax": "0.0.9"}
+  put(folder / "results", result("even", 1, versions=older))
+  there = results.read(folder)
+  assert there.marked(table).rows == [
+    ("m (3 of 4 cells) *", 1),
+    ("n (1 of 2 seeds)", 2),
+  ]
+  short = dataclasses.replace(table, of=[("even",)])
+  assert short.wrong() == "`of` has 1 rows, and the table 2"
 
 
 def test_code_that_does_not_know_itself_marks_the_fewest(folder, monkeypatch):
@@ -207,7 +221,7 @@ def test_code_that_does_not_know_itself_marks_the_fewest(folder, monkeypatch):
   put(folder / "results", result("even", 1, commit="0" * 40))
   made = report(folder)["md"]
   assert "| even \\* | 0.875 |" in made
-  assert "is a run: even/1 (" in made
+  assert "of another version of the code: even/1 (" in made
 
 
 def test_results_that_are_all_of_other_code_say_so_once(folder):
