@@ -21,23 +21,41 @@ from amtml_jax.errors import NotSavedError
 FILE = "metrics.jsonl"
 
 
-Sums = dict[str, list[float]]
+Sums = dict[str, list[Any]]
 
 
 def add(sums: Sums, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
   """Adds (sum, count) pairs over steps to `sums`, in place.
 
-  Sums and counts apart: a mean of means would weigh rows unequally.
+  Sums and counts apart: a mean of means would weigh rows unequally. Of several
+  students each has its own, in lists, as a checkpoint keeps them.
   """
-  for name, (value, count) in parts.items():
+  for name, pair in parts.items():
     before = sums.get(name, [0.0, 0.0])
-    added = (float(np.sum(value, dtype=np.float64)), float(np.sum(count)))
-    sums[name] = [before[0] + added[0], before[1] + added[1]]
+    added = (np.sum(x, axis=0, dtype=np.float64) for x in pair)
+    sums[name] = [
+      (np.asarray(b) + a).tolist() for b, a in zip(before, added, strict=True)
+    ]
 
 
 def means(sums: Sums) -> dict[str, float]:
-  """By name, of everything added so far."""
-  return {name: value / count for name, (value, count) in sums.items()}
+  """By name, of everything added so far; of several students over all."""
+  return {
+    name: float(np.sum(value) / np.sum(count))
+    for name, (value, count) in sums.items()
+  }
+
+
+def of_each(sums: Sums, students: int) -> list[dict[str, float]]:
+  """The means of each of several students."""
+  return [
+    {
+      name: np.broadcast_to(value, students)[k].item()
+      / np.broadcast_to(count, students)[k].item()
+      for name, (value, count) in sums.items()
+    }
+    for k in range(students)
+  ]
 
 
 def first_not_finite(

@@ -103,7 +103,7 @@ def _figures(
       out[table.title] = charts.bars(table.bars, table.unit)
   for caption, key, unit, band in (
     (*("Validation accuracy", "validation/student/accuracy", "%"), _BAND),
-    # Of training, what the seeds of one program tell is their mean.
+    # Older results have the mean of all seeds here.
     (*("Entropy of the teachers' weights", "train/weights_entropy", ""), ""),
   ):
     scale = 100.0 if unit else 1.0

@@ -245,13 +245,18 @@ def curve(
 
   Args:
     workdir: of the run.
-    student: its place among several; what the log tells of all is their mean.
+    student: its place among several.
   """
   kept = ("epoch", "train/loss", "train/weights_entropy")
   lines = metrics.read(workdir)
   if student is not None:
-    every = (line["validation/seeds"][student] for line in lines)
-    own = (metrics.flat(one, "validation/") for one in every)
+    own = (
+      {
+        **metrics.flat(line["validation/seeds"][student], "validation/"),
+        **metrics.flat(line["train/seeds"][student], "train/"),
+      }
+      for line in lines
+    )
     lines = [a | b for a, b in zip(lines, own, strict=True)]
   return [{k: v for k, v in line.items() if _drawn(k, kept)} for line in lines]
 

@@ -27,7 +27,7 @@ from amtml_jax.errors import (
   Terminated,
   UserError,
 )
-from amtml_jax.evaluate import STUDENT
+from amtml_jax.evaluate import SEEDS, STUDENT
 from amtml_jax.interrupt import Interrupt
 from amtml_jax.plan import Plan
 from amtml_jax.progress import Line, View
@@ -51,7 +51,7 @@ class Progress:
   stage: int = 0
   seconds: float = 0.0
   teachers: list[list[str]] = dataclasses.field(default_factory=list)
-  sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+  sums: metrics.Sums = dataclasses.field(default_factory=dict)
   validation: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -247,7 +247,11 @@ class Training:
         f"the student predicts {own['cross_entropy']} after step "
         f"{self.at.step}; this state was not saved"
       )
-    means = metrics.means(self.at.sums)
+    means, students = metrics.means(self.at.sums), self.plan.run.students
+    every = {}
+    if len(students) > 1:
+      each = metrics.of_each(self.at.sums, len(students))
+      every = {f"train/{SEEDS}": each}
     self.at.validation, self.at.sums = result, {}
     self._clock()
     epoch = self.at.step // self.plan.epoch
@@ -256,6 +260,7 @@ class Training:
       "step": self.at.step,
       "epoch": epoch,
       **{f"train/{name}": value for name, value in means.items()},
+      **every,
       **metrics.flat(result, "validation/"),
       "seconds": self.at.seconds,
     }

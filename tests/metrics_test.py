@@ -20,6 +20,16 @@ def test_means_weigh_by_count():
   assert json.loads(json.dumps(sums)) == sums
 
 
+def test_students_have_means_of_their_own():
+  sums = {}
+  metrics.add(sums, {"x": pair([[2.0, 1.0], [4.0, 1.0]], [[1, 1], [2, 1]])})
+  sums = json.loads(json.dumps(sums))
+  metrics.add(sums, {"x": pair([[6.0, 2.0]], [[3, 2]])})
+  # 12 of 6 and 4 of 4.
+  assert metrics.of_each(sums, 2) == [{"x": 2.0}, {"x": 1.0}]
+  assert metrics.means(sums) == {"x": 1.6}
+
+
 @pytest.mark.parametrize(
   ("term", "found"),
   [([1.0, np.nan, 1.0], (1, "kd")), ([1.0, 1.0, np.inf], (2, "kd"))],

@@ -73,6 +73,11 @@ def test_each_is_its_lone_run(method, lift, student, taught, tmp_path):
     (own, *_) = metrics.read(tmp_path / str(k))
     one = line["validation/seeds"][k]["student"]
     assert one["accuracy"] == own["validation/student/accuracy"]
+    trained = {n: own[f"train/{n}"] for n in line["train/seeds"][k]}
+    assert line["train/seeds"][k] == pytest.approx(trained, rel=1e-3, abs=1e-5)
+    assert {"loss", "accuracy"} <= set(trained)
+  losses = [one["loss"] for one in line["train/seeds"]]
+  assert line["train/loss"] == pytest.approx(np.mean(losses))
   # The two differ in more than rounding.
   kernels = jax.tree.leaves(host(together)[0]["student"])
   assert any(np.max(np.abs(x[0] - x[1])) > 0.01 for x in kernels)

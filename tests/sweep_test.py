@@ -97,6 +97,8 @@ def test_seeds_that_share_views_train_in_one_program(file, tmp_path):
     last = own["curve"][-1]["validation/student/accuracy"]
     assert last == own["result"]["student"]["validation_accuracy"]
   assert cell(tmp_path, "one", 5)["curve"]
+  losses = {cell(tmp_path, "one", s)["curve"][-1]["train/loss"] for s in (0, 1)}
+  assert len(losses) == 2  # each its own
 
 
 def test_the_readmes_adapter_is_compared_by_its_path(
