@@ -13,23 +13,27 @@ WAY = (
   "the learned mixture covers, in percent, below 0 where it is worse than even "
   "weights; told where the oracle is a point or more above these."
 )
+UNTAUGHT = ("alone", "dml")  # have no teachers, and so no skew
 LEAST = 1.0  # points between even weights and the oracle, for a way to be told
 BySkew = dict[str, comparison.Results]
 
 
+def run(method: str, skew: str) -> str:
+  """What a method's run is called: METHOD SKEW, or METHOD alone."""
+  return method if method in UNTAUGHT else f"{method} {skew}"
+
+
 def tables(results: comparison.Results, methods: Sequence[str]) -> list[Table]:
-  """Of runs called METHOD SKEW, and `alone`, which knows no skew."""
+  """Of runs that `run` names."""
   skews = sorted({run.split()[1] for run in results if " " in run}, key=float)
   by_skew = {
-    skew: {
-      m: results.get(m if m == "alone" else f"{m} {skew}", ()) for m in methods
-    }
+    skew: {m: results.get(run(m, skew), ()) for m in methods}
     for skew in skews
   }
   each = (
     dataclasses.replace(
       comparison.table(f"Skew {skew}", own, REFERENCE),
-      of=[(m if m == "alone" else f"{m} {skew}",) for m in own],
+      of=[(run(m, skew),) for m in own],
     )
     for skew, own in by_skew.items()
   )
@@ -71,7 +75,7 @@ def _ways(by_skew: BySkew) -> Table:
   rows = {}
   for own in by_skew.values():
     for method, cells in own.items():
-      if method not in ("alone", REFERENCE):
+      if method not in (*UNTAUGHT, REFERENCE):
         rows.setdefault(method, [method]).append(comparison.shown(way(cells)))
   columns = ("method", *(f"skew {skew}" for skew in by_skew))
   made = [tuple(row) for row in rows.values()]
@@ -84,7 +88,7 @@ def _heard(by_skew: BySkew) -> Table:
     (f"{method} {skew}", *_listening(cells))
     for skew, own in by_skew.items()
     for method, cells in own.items()
-    if method != "alone"
+    if method not in UNTAUGHT
   ]
   note = f"In percent, on the test split. {ORACLE} {WAY}"
   columns = ("run", "even", "mixture", "oracle", "way", "weight on right")

@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 
 from amtml_jax import methods
 from amtml_jax.defaults import arguments
-from amtml_jax.experiments import comparison, specialists
+from amtml_jax.experiments import comparison, skew_tables, specialists
 from amtml_jax.tables import Table
 
 SEEDS = (5, 6, 7)
-METHODS = tuple(m for m in specialists.METHODS if m != "alone")
+METHODS = tuple(
+  m for m in specialists.METHODS if m not in skew_tables.UNTAUGHT
+)
 SETTINGS = (
   *("kd.temperature", "kd.ratio", "adapter.learning_rate"),
   *("terms.angle", "terms.hint", "terms.mixture"),

@@ -15,10 +15,12 @@ from amtml_jax.types import ModelOutput
 def evidence(
   feature_map: jax.Array, teacher_logits: jax.Array, temperature: float = 1.0
 ) -> jax.Array:
-  """What the gate looks at: β_i and every teacher's probabilities.
+  """What the gate looks at: β_i and every teacher's probabilities, about 0.
 
-  x_i = (β_i, softmax(z_1,i / T), ..., softmax(z_m,i / T)), β_i the largest
-  activation of every channel (as the latent adapter's).
+  x_i = (β̂_i, softmax(z_1,i / T) - 1/C, ..., softmax(z_m,i / T) - 1/C), β_i the
+  largest activation of every channel (as the latent adapter's) and β̂_i the same
+  with mean 0 and variance 1 over its channels (by √(variance + 1e-5)). Inputs that are all positive push
+  all of a unit's weights one way: one large step and it is dead.
 
   Args:
     feature_map: `(N, H, W, d)`, the student's last; receives no gradient: the
@@ -44,8 +46,9 @@ def evidence(
     *jax.lax.stop_gradient((feature_map, teacher_logits))
   )
   probs = jnp.moveaxis(jax.nn.softmax(logits / temperature, axis=-1), 0, 1)
-  said = probs.reshape(len(probs), -1)
-  return jnp.concatenate([pooling.largest(feature_map), said], axis=-1)
+  said = (probs - 1 / probs.shape[-1]).reshape(len(probs), -1)
+  seen = jax.nn.standardize(pooling.largest(feature_map))
+  return jnp.concatenate([seen, said], axis=-1)
 
 
 class Adapter(nn.Module):

@@ -12,16 +12,19 @@ from amtml_jax import gating, precision
 from amtml_jax.types import ModelOutput
 
 FLOOR = -12.0  # below 6e-6, how little a teacher believes says no more
-SPREAD = 3.0  # so that the inputs are of about unit size
+MIDDLE, SPREAD = -6.0, 3.0  # so that the inputs are of about unit size
 
 
 def evidence(teacher_logits: jax.Array) -> jax.Array:
   """What this gate looks at: every teacher's log-probabilities.
 
-  x_i = (l_1,i, ..., l_m,i) / SPREAD, l_t,i = max(log softmax(z_t,i), FLOOR).
+  x_i = ((l_1,i, ..., l_m,i) - MIDDLE) / SPREAD,
+  l_t,i = max(log softmax(z_t,i), FLOOR), so -2 ≤ x ≤ 2.
 
   Probabilities of 0.001 and of 0.00001 look alike to a net; whether a teacher
-  has ever seen a class, and so whom to believe, lies in that difference.
+  has ever seen a class, and so whom to believe, lies in that difference. About
+  0 because inputs that are all negative push all of a unit's weights one way:
+  one large step and it is dead.
 
   Args:
     teacher_logits: `(m, N, C)`; receives no gradient.
@@ -30,8 +33,9 @@ def evidence(teacher_logits: jax.Array) -> jax.Array:
     `(N, m·C)`, in at least float32.
   """
   (logits,) = precision.at_least_float32(jax.lax.stop_gradient(teacher_logits))
-  said = jnp.maximum(jax.nn.log_softmax(logits, axis=-1), FLOOR) / SPREAD
-  return jnp.moveaxis(said, 0, 1).reshape(said.shape[1], -1)
+  said = jnp.maximum(jax.nn.log_softmax(logits, axis=-1), FLOOR)
+  said = jnp.moveaxis((said - MIDDLE) / SPREAD, 0, 1)
+  return said.reshape(len(said), -1)
 
 
 class Adapter(nn.Module):

@@ -38,7 +38,9 @@ def by_hand(params, student, teachers):
   for i in range(len(student.logits)):
     pixels = np.asarray(student.last[i], np.float64).reshape(4, WIDTH)
     said = [softmax(np.asarray(t.logits[i], np.float64)) for t in teachers]
-    x = np.concatenate([pixels.max(0), *said])
+    largest = pixels.max(0)
+    seen = (largest - largest.mean()) / np.sqrt(largest.var() + 1e-5)
+    x = np.concatenate([seen, *(s - 1 / CLASSES for s in said)])
     hidden = np.maximum(x @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
     weights.append(
       softmax(hidden @ p["scores"]["kernel"] + p["scores"]["bias"])
@@ -70,16 +72,17 @@ def test_weights_by_hand():
 
 
 def test_evidence_is_the_largest_activations_and_each_teachers_probabilities():
-  feature_map = jnp.asarray([[[[1.0, -5.0], [4.0, -2.0]]]])
+  # The largest: 4, -2 and 4, of mean 2 and variance 8.
+  feature_map = jnp.asarray([[[[1.0, -5.0, 4.0], [4.0, -2.0, 3.0]]]])
+  seen = [0.5**0.5, -(2.0**0.5), 0.5**0.5]
   logits = jnp.log(jnp.asarray([[[1.0, 3.0]], [[4.0, 1.0]]]))
   found = gate.evidence(feature_map, logits)
-  np.testing.assert_allclose(
-    found, [[4.0, -2.0, 0.25, 0.75, 0.8, 0.2]], rtol=1e-6
-  )
+  said = [-0.25, 0.25, 0.3, -0.3]
+  np.testing.assert_allclose(found, [[*seen, *said]], rtol=1e-5)
   # √1 : √3 and √4 : √1.
   found = gate.evidence(feature_map, logits, temperature=2.0)
-  shares = [0.366025, 0.633975, 2 / 3, 1 / 3]
-  np.testing.assert_allclose(found, [[4.0, -2.0, *shares]], rtol=1e-5)
+  said = [-0.133975, 0.133975, 1 / 6, -1 / 6]
+  np.testing.assert_allclose(found, [[*seen, *said]], rtol=1e-5)
 
 
 def test_only_the_parameters_receive_gradient():

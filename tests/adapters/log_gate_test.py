@@ -20,10 +20,10 @@ def outputs(logits):
 def test_evidence_is_each_teachers_log_probabilities_down_to_a_floor():
   logits = jnp.log(jnp.asarray([[[1.0, 3.0]], [[4.0, 1.0]]]))
   found = log_gate.evidence(logits)
-  expected = np.log([[0.25, 0.75, 0.8, 0.2]]) / 3
+  expected = (np.log([[0.25, 0.75, 0.8, 0.2]]) + 6) / 3
   np.testing.assert_allclose(found, expected, rtol=1e-5)
   sure = jnp.asarray([[[0.0, 100.0]]])
-  np.testing.assert_allclose(log_gate.evidence(sure), [[-4.0, 0.0]])
+  np.testing.assert_allclose(log_gate.evidence(sure), [[-2.0, 2.0]])
 
 
 def test_weights_by_hand():
@@ -35,7 +35,7 @@ def test_weights_by_hand():
   assert params["hidden"]["kernel"].shape == (3 * 4, 7)
   found = jax.jit(adapter.apply)({"params": params}, student, teachers)
   shares = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=-1, keepdims=True)
-  seen = np.maximum(np.log(shares), -12) / 3
+  seen = (np.maximum(np.log(shares), -12) + 6) / 3
   seen = np.concatenate(list(seen), axis=-1)
   hidden, scores = params["hidden"], params["scores"]
   units = np.maximum(seen @ hidden["kernel"] + hidden["bias"], 0)
