@@ -27,8 +27,7 @@ def tables(results: comparison.Results, methods: Sequence[str]) -> list[Table]:
   """Of runs that `run` names."""
   skews = sorted({run.split()[1] for run in results if " " in run}, key=float)
   by_skew = {
-    skew: {m: results.get(run(m, skew), ()) for m in methods}
-    for skew in skews
+    skew: {m: results.get(run(m, skew), ()) for m in methods} for skew in skews
   }
   each = (
     dataclasses.replace(

@@ -17,22 +17,21 @@ from amtml_jax.experiments import comparison, skew_tables, specialists
 from amtml_jax.tables import Table
 
 SEEDS = (5, 6, 7)
-METHODS = tuple(
-  m for m in specialists.METHODS if m not in skew_tables.UNTAUGHT
-)
+METHODS = tuple(m for m in specialists.METHODS if m not in skew_tables.UNTAUGHT)
 SETTINGS = (
   *("kd.temperature", "kd.ratio", "adapter.learning_rate"),
   *("terms.angle", "terms.hint", "terms.mixture"),
   "adapter.evidence_temperature",
 )
+# About what a first grid of as many trials chose, which lay on its edge.
 TRIALS = (  # after the preset
   (2.0, 0.7, 0.1, 0.1, 0.01, 3.0, 2.0),
   (2.0, 0.5, 0.03, 0.01, 0.001, 10.0, 5.0),
   (5.0, 0.5, 0.1, 0.1, 0.001, 10.0, 2.0),
-  (5.0, 0.9, 0.03, 0.1, 0.01, 1.0, 2.0),
-  (10.0, 0.7, 0.1, 0.01, 0.01, 10.0, 5.0),
+  (5.0, 0.3, 0.03, 0.1, 0.0001, 10.0, 2.0),
+  (10.0, 0.3, 0.1, 0.01, 0.001, 3.0, 5.0),
   (10.0, 0.5, 0.03, 1.0, 0.001, 3.0, 1.0),
-  (2.0, 0.9, 0.1, 0.01, 0.1, 10.0, 2.0),
+  (5.0, 0.7, 0.01, 0.01, 0.0001, 1.0, 5.0),
 )
 NUMBERS = range(1 + len(TRIALS))
 # Of these adapters' settings the others know nothing.

@@ -114,7 +114,8 @@ def test_students_see_a_part_of_fashion_mnist_or_all():
   )
   assert (part.data.labels_per_class, whole.data.labels_per_class) == (1000, 0)
   assert (part.data.views, whole.data.views) == (8, 4)
-  whole.data = part.data
+  assert (part.teacher.epochs, whole.teacher.epochs) == (3, 20)
+  whole.data, whole.teacher = part.data, part.teacher
   assert whole == part
   with pytest.raises(UserError, match=r"data is one of .*, not fashion"):
     experiment.load("compare_methods:data=fashion")

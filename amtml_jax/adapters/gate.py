@@ -18,9 +18,10 @@ def evidence(
   """What the gate looks at: β_i and every teacher's probabilities, about 0.
 
   x_i = (β̂_i, softmax(z_1,i / T) - 1/C, ..., softmax(z_m,i / T) - 1/C), β_i the
-  largest activation of every channel (as the latent adapter's) and β̂_i the same
-  with mean 0 and variance 1 over its channels (by √(variance + 1e-5)). Inputs that are all positive push
-  all of a unit's weights one way: one large step and it is dead.
+  largest activation of every channel (as the latent adapter's), β̂_i the same
+  less its mean over the channels and by √(its variance + 1e-5). Inputs that are
+  all positive push all of a unit's weights one way: a large step, and it is
+  dead.
 
   Args:
     feature_map: `(N, H, W, d)`, the student's last; receives no gradient: the
