@@ -42,6 +42,9 @@ GROUPS = {
 }
 
 
+_there: dict[tuple, pathlib.Path] = {}  # ensembles, by what they are of
+
+
 def _read(text: str) -> dict:
   read = arguments(text, data="digits", skews="0+0.5+0.9+0.97+1", tuned="no")
   if read["tuned"] not in ("yes", "no"):
@@ -113,11 +116,21 @@ def teach(
   """The ensemble of a run's skew: every teacher on its own part of the data.
 
   Each is ranked by images that none of them has seen and that have all classes:
-  those that the student's run holds out.
+  those that the student's run holds out. A process looks for them once.
   """
-  skew, whole = run.split()[1], settings.data.source
+  skew, folder = run.split()[1], workdir / run.split()[1]
+  parts = settings.teacher, settings.data
+  alike = str(folder), settings.teachers, *(part.to_json() for part in parts)
+  if alike not in _there:
+    _there[alike] = _taught(settings, skew, folder, view)
+  return _there[alike]
+
+
+def _taught(
+  settings: ConfigDict, skew: str, folder: pathlib.Path, view: View
+) -> pathlib.Path:
+  whole, taught = settings.data.source, []
   held = f"{settings.data.validation}/{settings.data.split_seed}"
-  folder, taught = workdir / skew, []
   for spec, own in zip(settings.teachers, GROUPS[whole], strict=True):
     alone = settings.copy_and_resolve_references()
     alone.teachers, alone.data.views = (spec,), 0

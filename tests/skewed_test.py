@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from amtml_jax import commands, config
+from amtml_jax import commands, config, ensemble
 from amtml_jax.errors import UserError
 from amtml_jax.experiments import skewed, specialists
+from amtml_jax.progress import View
 
 
 def of(skew, own="0+1+2+3"):
@@ -51,3 +52,24 @@ def test_a_name_that_is_none_is_one_sentence():
 def test_skews_are_numbers_from_0_to_1_each_once(text):
   with pytest.raises(ValueError, match=r"from 0 to 1, not|has one twice"):
     specialists.skews(text)
+
+
+def test_the_teachers_of_a_skew_are_looked_for_once(tmp_path, monkeypatch):
+  c = specialists.get_config()
+  c.teachers = ("a=mlp_small", "b=mlp_small", "c=mlp_small")
+  c.teacher.epochs = 1
+  first = specialists.teach("okd 1", c, tmp_path, View())
+  names = [teacher.name for teacher in ensemble.manifest(first)]
+  assert names == ["a", "b", "c"]
+
+  def looked(*_):
+    raise LookupError
+
+  monkeypatch.setattr(commands, "teach", looked)
+  c.kd.temperature = 2.0  # nothing to a teacher
+  assert specialists.teach("gate 1", c, tmp_path, View()) == first
+  with pytest.raises(LookupError):
+    specialists.teach("gate 0.9", c, tmp_path, View())
+  c.teacher.seed = 1
+  with pytest.raises(LookupError):
+    specialists.teach("gate 1", c, tmp_path, View())
