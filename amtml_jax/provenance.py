@@ -61,14 +61,18 @@ def _git(*args: str) -> str | None:
 
 def told(result: dict[str, Any]) -> str:
   """The code that made a result, for a person."""
-  version, made = result["versions"].get("amtml-jax", "?"), result["commit"]
-  if made is None:
-    return f"amtml-jax {version}"
-  short, plus, changes = made.partition("+")
-  return f"amtml-jax {version}, commit {short[:8]}{plus}{changes}"
+  versions, made = result["versions"], result["commit"]
+  code = f"amtml-jax {versions.get('amtml-jax', '?')}"
+  if made is not None:
+    short, plus, changes = made.partition("+")
+    code += f", commit {short[:8]}{plus}{changes}"
+  return f"{code}, jax {versions.get('jax', '?')}"
 
 
 def is_ours(result: dict[str, Any]) -> bool:
   """Whether the code that is at hand made a result, as far as can be known."""
   known = commit() is None or result["commit"] == commit()
-  return known and result["versions"].get("amtml-jax") == __version__
+  packages = ("amtml-jax", "jax")
+  return known and all(
+    result["versions"].get(p) == versions()[p] for p in packages
+  )

@@ -54,12 +54,14 @@ class Results:
     header: its content.
     cells: by (run, seed), in order; None where there is no result (yet).
     damaged: what is wrong with those that cannot be read.
+    here: whether the code at hand says which code of several is the right one.
   """
 
   folder: pathlib.Path
   header: dict[str, Any]
   cells: dict[tuple[str, int], dict[str, Any] | None]
   damaged: list[str]
+  here: bool = True
 
   def of(self, experiment: Experiment) -> Results:
     """Those of an experiment's runs: a folder may hold others', too."""
@@ -115,7 +117,7 @@ class Results:
       return set()
     others = [r for r in self.done if not provenance.is_ours(r)]
     # None or all: the code at hand does not tell; then those of fewest results.
-    if len(others) in (0, len(self.done)):
+    if not self.here or len(others) in (0, len(self.done)):
       most = Counter(map(provenance.told, self.done)).most_common(1)[0][0]
       others = [r for r in self.done if provenance.told(r) != most]
     return {(r["run"], r["seed"]) for r in others}

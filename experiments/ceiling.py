@@ -1,4 +1,4 @@
-"""How well teachers can be weighed at all by what they say.
+"""How well a log_gate can weigh teachers by what they say.
 
     amtml sweep --experiment=ceiling --workdir=runs/trios
     amtml report runs/trios
@@ -6,9 +6,9 @@
 Under the trios of trios.py, whose workdir it may share, and without a student:
 the mixture's test accuracy by the weights of a log_gate that was fitted on the
 student's training images, on those that its run holds out, which no teacher has
-seen either, and on all training images; beside even weights, the specialist of
-the true class, and a right teacher whenever there is one, which both know the
-label.
+seen either, and on all training images; beside even weights, weights that know
+which classes are whose, and two that know the label: the specialist of the true
+class, and a right teacher whenever there is one. Other gates may do better.
 """
 
 import functools
@@ -33,6 +33,7 @@ from amtml_jax.types import Dataset, ModelOutput
 EPOCHS, BATCH, RATE, DECAY = 40, 128, 3e-3, 1e-2
 LOOKS = {
   "even": "even weights",
+  "shares": "each by what it gives its own classes",
   "own": "log_gate, fitted on the student's images",
   "held": "log_gate, fitted on held-out images",
   "all": "log_gate, fitted on all training images",
@@ -65,8 +66,14 @@ def run(settings: ConfigDict, workdir: pathlib.Path, view: View) -> dict:
   right = logits.argmax(-1) == label
   groups = specialists.GROUPS[settings.data.source]
   knows = np.asarray([np.isin(label, group) for group in groups])
+  probs = np.asarray(jax.nn.softmax(logits, axis=-1))
+  shares = [
+    each[:, list(group)].sum(axis=-1)
+    for each, group in zip(probs, groups, strict=True)
+  ]
   found = {
     "even": _accuracy(logits, np.ones(right.shape), label),
+    "shares": _accuracy(logits, np.stack(shares), label),
     "class": _accuracy(logits, knows, label),
     "oracle": float(right.any(axis=0).mean()),
   }

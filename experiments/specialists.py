@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from amtml_jax import commands, config, ensemble, network
+from amtml_jax import commands, config, ensemble, files, network
 from amtml_jax.defaults import arguments
 from amtml_jax.experiments import (
   bases,
@@ -41,8 +41,7 @@ GROUPS = {
   "idx": ((0, 2, 4, 6), (1, 3, 8), (5, 7, 9)),  # Fashion-MNIST
 }
 
-
-_there: dict[tuple, pathlib.Path] = {}  # ensembles, by what they are of
+_there: dict[str, pathlib.Path] = {}  # ensembles, by what they are of
 
 
 def _read(text: str) -> dict:
@@ -119,9 +118,11 @@ def teach(
   those that the student's run holds out. A process looks for them once.
   """
   skew, folder = run.split()[1], workdir / run.split()[1]
-  parts = settings.teacher, settings.data
-  alike = str(folder), settings.teachers, *(part.to_json() for part in parts)
-  if alike not in _there:
+  own = [config.teacher(settings, spec) for spec in settings.teachers]
+  alike = files.digest(
+    [str(folder), [files.plain(config.as_dict(of)) for of in own]]
+  )
+  if not (alike in _there and (_there[alike] / ensemble.MANIFEST).exists()):
     _there[alike] = _taught(settings, skew, folder, view)
   return _there[alike]
 

@@ -23,15 +23,14 @@ SETTINGS = (
   *("terms.angle", "terms.hint", "terms.mixture"),
   "adapter.evidence_temperature",
 )
-# About what a first grid of as many trials chose, which lay on its edge.
 TRIALS = (  # after the preset
   (2.0, 0.7, 0.1, 0.1, 0.01, 3.0, 2.0),
   (2.0, 0.5, 0.03, 0.01, 0.001, 10.0, 5.0),
   (5.0, 0.5, 0.1, 0.1, 0.001, 10.0, 2.0),
-  (5.0, 0.3, 0.03, 0.1, 0.0001, 10.0, 2.0),
-  (10.0, 0.3, 0.1, 0.01, 0.001, 3.0, 5.0),
+  (5.0, 0.9, 0.03, 0.1, 0.01, 1.0, 2.0),
+  (10.0, 0.7, 0.1, 0.01, 0.01, 10.0, 5.0),
   (10.0, 0.5, 0.03, 1.0, 0.001, 3.0, 1.0),
-  (5.0, 0.7, 0.01, 0.01, 0.0001, 1.0, 5.0),
+  (2.0, 0.9, 0.1, 0.01, 0.1, 10.0, 2.0),
 )
 NUMBERS = range(1 + len(TRIALS))
 # Of these adapters' settings the others know nothing.

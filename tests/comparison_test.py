@@ -187,13 +187,16 @@ def test_what_is_tested_of_trios_is_their_means():
     "gate 0.97 1": cells(0.73, 0.75, 0.1),  # the last has no pair
     "gate 0.97 2": [],
   }
-  (made,) = trios.tabulate(results)
+  made, beside = trios.tabulate(results)
   reference, row = (dict(zip(made.columns, r, strict=True)) for r in made.rows)
   assert (reference["trio 0"], reference["trio 1"]) == ("81.00", "71.00")
   assert (row["trio 0"], row["trio 1"], row["trio 2"]) == (
     *("+1.00", "+3.00"),
     None,
   )
+  assert made.title == "Gain over avgmkd by trio"
+  assert beside.title == "Gain over amtml by trio"
+  assert all(value is None for row in beside.rows for value in row[1:8])
   # Two trios of gains 1 and 3: t = 2, one degree of freedom.
   assert (row["mean"], row["p"]) == ("+2.00", "0.295")
 

@@ -200,6 +200,24 @@ def test_a_result_of_another_code_version_is_marked(folder):
   assert "another version" not in report(folder)["md"]
 
 
+def test_a_result_of_another_jax_is_marked(folder):
+  other = {**provenance.versions(), "jax": "0.0.1"}
+  put(folder / "results", result("even", 1, versions=other))
+  made = report(folder)["md"]
+  assert "| even \\* | 0.875 |" in made
+  assert "jax 0.0.1" in made
+
+
+def test_the_fewest_are_marked_where_the_code_at_hand_does_not_count(folder):
+  older = {**provenance.versions(), "amtml-jax": "0.0.9"}
+  for seed in (0, 1):
+    put(folder / "results", result("even", seed, versions=older))
+  there = results.read(folder)
+  assert there.strangers() == {("even", 0), ("even", 1)}
+  there = dataclasses.replace(there, here=False)
+  assert there.strangers() == {(EVIL, 0)}
+
+
 def test_a_row_of_several_runs_is_marked_by_all_of_them(folder):
   table = tables.Table("T", ("method", "x"), [("m", 1), ("n", 2)])
   table = dataclasses.replace(table, of=[("even", EVIL), (EVIL,)])

@@ -48,7 +48,11 @@ def evidence(
   )
   probs = jnp.moveaxis(jax.nn.softmax(logits / temperature, axis=-1), 0, 1)
   said = (probs - 1 / probs.shape[-1]).reshape(len(probs), -1)
-  seen = jax.nn.standardize(pooling.largest(feature_map))
+  largest = pooling.largest(feature_map)
+  about = largest - jnp.mean(largest, axis=-1, keepdims=True)
+  # Not E β² - (E β)², which cancels where all are large and alike.
+  variance = jnp.mean(jnp.square(about), axis=-1, keepdims=True)
+  seen = about * jax.lax.rsqrt(variance + 1e-5)
   return jnp.concatenate([seen, said], axis=-1)
 
 
