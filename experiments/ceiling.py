@@ -158,6 +158,8 @@ def tabulate(results: comparison.Results) -> list[Table]:
   for key, label in LOOKS.items():
     own, way = {}, {}
     for trio, by_key in enumerate(found.values()):
+      if not by_key[key]:
+        continue  # a result of before this was asked
       even, this, best = (by_key[k][0] for k in ("even", key, "oracle"))
       own[trio], way[trio] = this, 100 * (this - even) / (best - even)
     rows.append((label, comparison.shown(own), comparison.shown(way, 1)))
