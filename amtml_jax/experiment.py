@@ -210,16 +210,26 @@ def _refuse_lost_names(path: str, flag: str) -> None:
 
 def _written(tree: ast.Module) -> Iterator[ast.Dict]:
   """The dicts that a file writes out as RUNS, or returns from get_runs."""
+  found, names = [], {"RUNS"}
   for node in tree.body:
-    found: list[ast.expr | None] = []
+    if isinstance(node, ast.FunctionDef) and node.name == "get_runs":
+      inside = list(ast.walk(node))
+      given = [inner.value for inner in inside if isinstance(inner, ast.Return)]
+      names |= {of.id for of in given if isinstance(of, ast.Name)}
+      found += [*given, *_assigned(inside, names)]
+  found += _assigned(tree.body, names)
+  yield from (value for value in found if isinstance(value, ast.Dict))
+
+
+def _assigned(nodes: list[Any], names: set[str]) -> list[ast.expr | None]:
+  """What stands behind `NAME =`, for these names."""
+  found = []
+  for node in nodes:
     if isinstance(node, ast.Assign | ast.AnnAssign):
       of = node.targets if isinstance(node, ast.Assign) else [node.target]
-      named = [target.id for target in of if isinstance(target, ast.Name)]
-      found = [node.value] if named == ["RUNS"] else []
-    elif isinstance(node, ast.FunctionDef) and node.name == "get_runs":
-      inside = ast.walk(node)
-      found = [inner.value for inner in inside if isinstance(inner, ast.Return)]
-    yield from (value for value in found if isinstance(value, ast.Dict))
+      if names & {target.id for target in of if isinstance(target, ast.Name)}:
+        found.append(node.value)
+  return found
 
 
 def _whole(values: Any, what: str) -> tuple[int, ...]:

@@ -283,6 +283,12 @@ WRONG = {
     (),
     "has two runs called 'a'",
   ),
+  "a name twice in a dict that a function names": (
+    f"{HEAD}def get_runs(text=''):\n  own = {{'a': {{}}, 'a': {{}}}}\n"
+    f"  return own\n{TAIL}",
+    (),
+    "has two runs called 'a'",
+  ),
   "a name twice in a dict": (
     f"{HEAD}RUNS = {{'a': {{}}, 'a': {{}}}}{TAIL}",
     (),
