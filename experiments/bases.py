@@ -38,6 +38,6 @@ def base(data: str) -> ConfigDict:
   c.data.labels_per_class = 1000
   if data == "fashion_mnist_all":
     c.data.labels_per_class, c.data.views = 0, 4
-    # After 3, a student of as many images as they is better than its teachers.
+    # After 3, a student of as many images is better than they are.
     c.teacher.epochs = 20
   return c

@@ -26,7 +26,8 @@ def run(method: str, skew: str) -> str:
 
 def tables(results: comparison.Results, methods: Sequence[str]) -> list[Table]:
   """Of runs that `run` names."""
-  skews = sorted({run.split()[1] for run in results if " " in run}, key=float)
+  named = (name.split() for name in results)
+  skews = sorted({words[1] for words in named if words[1:]}, key=float)
   by_skew = {
     skew: {m: results.get(run(m, skew), ()) for m in methods} for skew in skews
   }

@@ -121,6 +121,14 @@ def test_students_see_a_part_of_fashion_mnist_or_all():
     experiment.load("compare_methods:data=fashion")
 
 
+def test_specialists_teach_by_every_method_but_by_attention():
+  runs = dict(experiment.load("specialists:skews=0.9+1").runs)
+  taught = set(METHODS) - {"at", "alone", "dml"}
+  skewed = {f"{method} {skew}" for method in taught for skew in ("0.9", "1")}
+  assert set(runs) == {"alone", "dml"} | skewed
+  assert all(own["method"] == run.split()[0] for run, own in runs.items())
+
+
 @pytest.mark.parametrize("name", ["specialists", "tuning", "trios"])
 def test_data_without_specialists_is_refused(name):
   with pytest.raises(UserError, match="digits or fashion_mnist, not cifar10"):

@@ -85,6 +85,14 @@ def test_evidence_is_the_largest_activations_and_each_teachers_probabilities():
   np.testing.assert_allclose(found, [[*seen, *said]], rtol=1e-5)
 
 
+def test_channels_that_are_large_and_alike_are_no_nan():
+  """E β² - (E β)² would be below 0 by rounding."""
+  maps = 1e4 + np.random.default_rng(0).random((50, 1, 1, 64)) * 1e-2
+  found = gate.evidence(jnp.asarray(maps, jnp.float32), jnp.ones((1, 50, 2)))
+  assert np.all(np.isfinite(found))
+  assert np.all(np.abs(found) < 10)
+
+
 def test_only_the_parameters_receive_gradient():
   student, teachers = example()
   adapter = gate.Adapter(num_teachers=TEACHERS)
