@@ -19,9 +19,11 @@ CODE = (".", ":(top)configs", ":(top)experiments/*.py")
 
 def versions() -> dict[str, str]:
   """Of the package, and of those that it computes with."""
-  return {"amtml-jax": __version__} | {
-    p: importlib.metadata.version(p) for p in PACKAGES
-  }
+  return {"amtml-jax": __version__} | {p: _version(p) for p in PACKAGES}
+
+
+# Asked once for every result of a sweep.
+_version = functools.cache(importlib.metadata.version)
 
 
 @functools.cache

@@ -115,9 +115,9 @@ class Results:
     made = {provenance.told(r) for r in self.done}
     if len(made) < 2:
       return set()
-    others = [r for r in self.done if not provenance.is_ours(r)]
+    others = [r for r in self.done if self.here and not provenance.is_ours(r)]
     # None or all: the code at hand does not tell; then those of fewest results.
-    if not self.here or len(others) in (0, len(self.done)):
+    if len(others) in (0, len(self.done)):
       most = Counter(map(provenance.told, self.done)).most_common(1)[0][0]
       others = [r for r in self.done if provenance.told(r) != most]
     return {(r["run"], r["seed"]) for r in others}

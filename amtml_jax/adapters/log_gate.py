@@ -12,7 +12,7 @@ from amtml_jax import gating, precision
 from amtml_jax.types import ModelOutput
 
 FLOOR = -12.0  # below 6e-6, how little a teacher believes says no more
-MIDDLE, SPREAD = -6.0, 3.0  # so that the inputs are of about unit size
+MIDDLE, SPREAD = FLOOR / 2, 3.0  # so that the inputs are of about unit size
 
 
 def evidence(teacher_logits: jax.Array) -> jax.Array:
